@@ -1,0 +1,42 @@
+# `make demo` and `make test` set everything up themselves; the other targets are shortcuts to `posttrain`.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+SEED   ?= 0
+ARGS   ?=
+
+.PHONY: setup demo test test-fast check format sft rl pairs pref eval report bench clean-demo
+setup: $(VENV)/.installed
+
+# The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup
+	$(BIN)/posttrain demo --seed $(SEED) $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest -q $(ARGS)
+
+test-fast: setup
+	$(BIN)/python -m pytest -q -m "not slow and not gpu" $(ARGS)
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+sft rl pairs pref eval report: setup
+	@test -n "$(RECIPE)" || { echo "make $@ needs RECIPE=recipes/....yaml" >&2; exit 2; }
+	$(BIN)/posttrain $@ $(RECIPE) $(ARGS)
+
+bench: setup
+	$(BIN)/python -m benchmarks.rollout

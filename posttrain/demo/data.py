@@ -1,0 +1,73 @@
+"""Write the demo's data sets as JSONL: what a user would bring along."""
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from posttrain.chat import Mode
+from posttrain.demo.task import LANGUAGES, Problem, Teacher, draw_problem, prompt_row, sft_row
+from posttrain.runs import write_text_atomically
+
+TEACHER = Teacher(weak_share=0.3, error_rate=0.55, english_rate=0.35, max_rechecks=4)
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Rows of each file."""
+
+    sft_reasoning: int = 14000
+    sft_non_reasoning: int = 40000
+    rl: int = 4000
+    pairs: int = 600
+    validation: int = 400
+    test: int = 600
+
+
+def write_data(folder: Path, seed: int, sizes: Sizes | None = None) -> dict[str, Path]:
+    """Write every data file of the demo into `folder`.
+
+    Problems of the validation and test splits (by hash) are in no training file. Returns the paths by file stem.
+    """
+    sizes = sizes or Sizes()
+    files = {
+        "sft_reasoning": _sft_rows("train", "reasoning", sizes.sft_reasoning, seed),
+        "sft_non_reasoning": _sft_rows("train", "non_reasoning", sizes.sft_non_reasoning, seed),
+        "rl": _prompt_rows("train", ["reasoning"], sizes.rl, seed),
+        "pairs": _prompt_rows("train", ["reasoning", "non_reasoning"], sizes.pairs, seed),
+        "validation": _prompt_rows("validation", ["reasoning"], sizes.validation, seed),
+        "test": _prompt_rows("test", ["reasoning"], sizes.test, seed),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for name, rows in files.items():
+        paths[name] = folder / f"{name}.jsonl"
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+        write_text_atomically(paths[name], "\n".join(lines) + "\n")
+    return paths
+
+
+def _problems(split: str, rng: random.Random, *, min_steps: int) -> Iterator[Problem]:
+    while True:
+        problem = draw_problem(rng, min_steps=min_steps, max_steps=6)
+        if problem.split == split:
+            yield problem
+
+
+def _sft_rows(split: str, mode: Mode, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    rng = random.Random(f"{seed} sft {split} {mode}")
+    # Direct answers can only be learnt for short chains: half of that data has one or two steps.
+    long, short = _problems(split, rng, min_steps=3), _problems(split, rng, min_steps=1)
+    for index in range(count):
+        problem = next(long if mode == "reasoning" or rng.random() < 0.5 else short)
+        yield sft_row(rng, problem, LANGUAGES[index % len(LANGUAGES)], mode, TEACHER)
+
+
+def _prompt_rows(split: str, modes: list[Mode], count: int, seed: int) -> Iterator[dict[str, Any]]:
+    rng = random.Random(f"{seed} prompts {split} {modes}")
+    problems = _problems(split, rng, min_steps=3)
+    for index in range(count):
+        language = LANGUAGES[index % len(LANGUAGES)]
+        yield prompt_row(rng, next(problems), language, modes[index // len(LANGUAGES) % len(modes)])
