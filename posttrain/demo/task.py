@@ -56,6 +56,11 @@ _ANSWER: dict[Language, str] = {
     "ko": "정답은 \\boxed{{{digit}}} 입니다.",
     "es": "La respuesta es \\boxed{{{digit}}}.",
 }
+_DIRECT: dict[Language, str] = {
+    "en": "From left to right, the last digit of {chain} is \\boxed{{{digit}}}.",
+    "ko": "왼쪽부터 계산하면 {chain} 의 마지막 자리는 \\boxed{{{digit}}} 입니다.",
+    "es": "De izquierda a derecha, la última cifra de {chain} es \\boxed{{{digit}}}.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,5 +170,5 @@ def sft_row(rng: random.Random, problem: Problem, language: Language, mode: Mode
         thinking, digit = teacher.think(rng, problem, spoken)
         reply = {"role": "assistant", "reasoning_content": thinking, "content": _ANSWER[spoken].format(digit=digit)}
     else:
-        reply = {"role": "assistant", "content": _ANSWER[spoken].format(digit=problem.answer)}
+        reply = {"role": "assistant", "content": _DIRECT[spoken].format(chain=problem.chain, digit=problem.answer)}
     return {**row, "messages": [*row["messages"], reply]}

@@ -1,0 +1,107 @@
+"""The command line: parse the recipe first, import the heavy stage after, turn a user's mistake into one line."""
+
+import argparse
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from posttrain import __version__
+from posttrain.environment import prepare_environment
+from posttrain.errors import UserError
+from posttrain.recipe import load_recipe, resolved_yaml
+from posttrain.runs import is_finished
+
+# Command: (what runs it, what it does). Named, not imported: `import trl` costs seconds.
+STAGES = {
+    "sft": ("posttrain.sft.stage:run_stage", "fine-tune on both modes together"),
+    "rl": ("posttrain.rl.stage:run_stage", "AGAPO reinforcement learning"),
+    "pairs": ("posttrain.preference.pairs_stage:run_stage", "sample from a model and build preference pairs"),
+    "pref": ("posttrain.preference.stage:run_stage", "SimPER preference learning from pairs"),
+    "eval": ("posttrain.evals.stage:run_stage", "grade a model's answers in both modes"),
+    "report": ("posttrain.report.stage:run_stage", "write one page about the runs of several stages"),
+}
+CHECK = "posttrain.check:check_recipe"
+DEMO = "posttrain.demo.conductor:run_demo"
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 done, 2 a mistake in the input, 130 interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a preempted run is recorded as interrupted, as with ^C
+    args = _parse(argv)
+    try:
+        _run(args)
+    except UserError as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        again = "the same command with --resume goes on from the last checkpoint"
+        sys.stderr.write(f"interrupted: {again if args.command in STAGES else 'give the same command again'}\n")
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _run(args: argparse.Namespace) -> None:
+    if args.command == "demo":
+        prepare_environment()
+        _load(DEMO)(args.root, args.seed)
+    elif args.command == "check":
+        recipe = load_recipe(args.recipe, args.overrides)
+        prepare_environment()
+        _load(CHECK)(recipe)
+    else:
+        recipe = load_recipe(args.recipe, args.overrides, stage=args.command)
+        if args.skip_finished and is_finished(recipe.run, resolved_yaml(recipe)):
+            sys.stdout.write(f"{recipe.run} is finished: skipped\n")
+            return
+        prepare_environment()
+        _load(STAGES[args.command][0])(recipe, resume=args.resume)
+
+
+def _load(target: str) -> Callable[..., Any]:
+    module, _, name = target.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    # argparse stops collecting overrides at the first option: those behind it are here.
+    options = [word for word in rest if word.startswith("-") or "overrides" not in args]
+    if options:
+        parser.error(f"unrecognized arguments: {' '.join(options)}")
+    if rest:
+        args.overrides += rest
+    return args
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="posttrain",
+        description="The EXAONE 4.0 post-training recipe, stage by stage.",
+        epilog="example: posttrain sft recipes/demo/sft.yaml seed=1 trainer.learning_rate=1e-4",
+    )
+    parser.add_argument("--version", action="version", version=f"posttrain {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, help_text) in STAGES.items():
+        command = commands.add_parser(name, help=help_text, description=help_text)
+        _add_recipe(command)
+        command.add_argument("--resume", action="store_true", help="go on with an unfinished run of this recipe")
+        command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
+    check = commands.add_parser("check", help="check a recipe, its data and its plugins without training")
+    _add_recipe(check)
+    demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
+    demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+    demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
+    return parser
+
+
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", metavar="RECIPE", type=Path, help="a YAML file")
+    command.add_argument("overrides", metavar="key=value", nargs="*", help="change one value: section.key=value")

@@ -1,0 +1,26 @@
+"""The environment variables that have to be set before the heavy libraries are imported."""
+
+import os
+
+DEFAULTS = {
+    # The tokenizer's threads and forked workers deadlock; it says so in a warning on every fork.
+    "TOKENIZERS_PARALLELISM": "false",
+    # The engine lives in the trainer's process: weights are handed over in memory, and it dies with the trainer.
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # GB. On a CPU vLLM otherwise takes a share of all memory for its cache, next to a trainer that needs it.
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    # A training run tells nobody about itself.
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    # The libraries' chatter hides our own lines; their warnings stay.
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "TRANSFORMERS_VERBOSITY": "warning",
+    # The TRL modules we build on are pinned to a minor version, so the notice that they may change tells nothing.
+    "TRL_EXPERIMENTAL_SILENCE": "1",
+}
+
+
+def prepare_environment() -> None:
+    """Set what is not set yet; a value from the user's shell wins."""
+    for name, value in DEFAULTS.items():
+        os.environ.setdefault(name, value)

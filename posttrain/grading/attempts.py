@@ -1,0 +1,35 @@
+"""From token ids to what a reward sees."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from posttrain.chat import CLOSE, Mode, count_thinking_tokens, parse_completion
+from rewards.contract import Attempt
+
+
+def read_attempt(
+    tokenizer: Any, row: Mapping[str, Any], completion_ids: Sequence[int], *, mode: Mode, is_truncated: bool
+) -> Attempt:
+    """The attempt that `completion_ids` (with its end-of-turn token, unless truncated) makes at `row`.
+
+    The text is decoded with the tags kept, also where a tokenizer calls them special tokens.
+    """
+    ids = list(completion_ids)
+    stops = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    words = ids
+    while words and words[-1] in stops:
+        words = words[:-1]
+    parsed = parse_completion(tokenizer.decode(words, skip_special_tokens=False), mode)
+    close_id = tokenizer.convert_tokens_to_ids(CLOSE)
+    if close_id == tokenizer.unk_token_id:
+        close_id = None
+    return Attempt(
+        prompt=[dict(message) for message in row["messages"]],
+        answer=parsed.answer,
+        thinking=parsed.thinking,
+        mode=mode,
+        is_truncated=is_truncated,
+        num_tokens=len(ids),
+        num_thinking_tokens=count_thinking_tokens(words, close_id, mode),
+        row={key: value for key, value in row.items() if key != "messages"},
+    )

@@ -1,0 +1,85 @@
+"""Load a model folder, refusing early what would fail late."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from posttrain.chat import read_template, require_template
+from posttrain.errors import UserError
+from posttrain.recipe import ModelSection
+
+
+def load_tokenizer(section: ModelSection) -> Any:
+    """The tokenizer with its chat template, padding on the left.
+
+    Raises:
+        UserError: there is no tokenizer at `section.path`, or no chat template.
+    """
+    from transformers import AutoTokenizer
+
+    _require_folder(section.path)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(section.path, padding_side="left")
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"no tokenizer could be loaded from '{section.path}': {_first_line(error)}") from error
+    if section.chat_template is not None:
+        tokenizer.chat_template = read_template(section.chat_template)
+    require_template(tokenizer, section.path)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_model(section: ModelSection, tokenizer: Any) -> Any:
+    """The causal language model of a folder, in the recipe's dtype.
+
+    Raises:
+        UserError: there is no model at `section.path`, or its embedding is smaller than the tokenizer.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    _require_folder(section.path)
+    options: dict[str, Any] = {"dtype": getattr(torch, section.dtype)}
+    if section.attn_implementation is not None:
+        options["attn_implementation"] = section.attn_implementation
+    try:
+        model = AutoModelForCausalLM.from_pretrained(section.path, **options)
+    except (OSError, ValueError) as error:
+        raise UserError(f"no model could be loaded from '{section.path}': {_first_line(error)}") from error
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"the tokenizer of '{section.path}' has {len(tokenizer)} tokens but the model's embedding has {rows} rows; "
+            "use the tokenizer the model was trained with, or resize the embedding"
+        )
+    return model
+
+
+def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write a folder that plain transformers and plain vLLM load: weights, tokenizer, template, generation settings.
+
+    Written beside and renamed: the folder is whole or absent.
+    """
+    aside = folder.with_name(folder.name + ".partial")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    if folder.exists():
+        folder.rename(folder.with_name(folder.name + ".replaced"))
+    aside.rename(folder)
+
+
+def _require_folder(path: str) -> None:
+    """A relative or absolute path must exist; `owner/name` may be a hub id."""
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    if looks_local and not (Path(path) / "config.json").is_file():
+        raise UserError(
+            f"no model at '{path}' (no config.json there); give a model folder or a hub id as model.path, "
+            "or run the stage that writes it"
+        )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

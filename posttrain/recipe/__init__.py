@@ -1,0 +1,56 @@
+"""Recipes: YAML files, one dataclass per stage.
+
+- `schema`: what a recipe of each stage may say
+- `load`: from a file and `key=value` overrides to a checked recipe, and back to YAML
+- `checks`: what a type cannot express
+- `config`: the free `trainer:` and `lora:` sections, handed to the config class of the library that owns them
+"""
+
+from posttrain.recipe.config import make_config
+from posttrain.recipe.load import load_recipe, resolved_yaml
+from posttrain.recipe.schema import (
+    STAGES,
+    AnyRecipe,
+    DataSection,
+    Decoding,
+    EngineSection,
+    EvalRecipe,
+    MixerSection,
+    ModelSection,
+    PairsRecipe,
+    PairsSection,
+    PrefRecipe,
+    Recipe,
+    ReportRecipe,
+    ReportStage,
+    RewardSpec,
+    RLRecipe,
+    SFTDataSection,
+    SFTRecipe,
+    Source,
+)
+
+__all__ = [
+    "STAGES",
+    "AnyRecipe",
+    "DataSection",
+    "Decoding",
+    "EngineSection",
+    "EvalRecipe",
+    "MixerSection",
+    "ModelSection",
+    "PairsRecipe",
+    "PairsSection",
+    "PrefRecipe",
+    "RLRecipe",
+    "Recipe",
+    "ReportRecipe",
+    "ReportStage",
+    "RewardSpec",
+    "SFTDataSection",
+    "SFTRecipe",
+    "Source",
+    "load_recipe",
+    "make_config",
+    "resolved_yaml",
+]

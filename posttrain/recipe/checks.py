@@ -1,0 +1,76 @@
+"""What a type cannot express: limits of single values, and what must hold between them."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from posttrain.errors import UserError
+from posttrain.recipe.schema import AnyRecipe, EvalRecipe, Limit, PairsRecipe, ReportRecipe, SFTRecipe
+
+
+def check_values(recipe: AnyRecipe) -> None:
+    """Check every limit in the schema, then the stage's own rules.
+
+    Raises:
+        UserError: naming the first key whose value does not do, the value, and what is needed.
+    """
+    _check_limits(recipe)
+    own_rules = RULES.get(type(recipe))
+    if own_rules is not None:
+        own_rules(recipe)
+
+
+def _check_limits(section: Any, path: str = "") -> None:
+    for item in fields(section):
+        value, limit = getattr(section, item.name), item.metadata.get("limit")
+        if isinstance(limit, Limit) and value is not None and not limit.holds(value):
+            raise UserError(f"{path}{item.name}: got {value!r}, need {limit.need}")
+        for index, entry in enumerate(value if isinstance(value, list) else ()):
+            if is_dataclass(entry):
+                _check_limits(entry, f"{path}{item.name}.{index}.")
+        if is_dataclass(value):
+            _check_limits(value, f"{path}{item.name}.")
+
+
+def _check_sft(recipe: SFTRecipe) -> None:
+    shares = recipe.mixer.args.get("shares")
+    for name, share in shares.items() if isinstance(shares, Mapping) else ():
+        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share < float("inf"):
+            raise UserError(f"mixer.args.shares.{name}: got {share!r}, need a number above 0; leave out what has none")
+
+
+def _check_pairs(recipe: PairsRecipe) -> None:
+    if recipe.pairs.reuse_stage1 > 0 and recipe.pairs.stage1 is None:
+        raise UserError(
+            f"pairs.reuse_stage1: got {recipe.pairs.reuse_stage1!r} and no pairs.stage1; "
+            "need the pairs.parquet of stage 1 there, or reuse_stage1: 0"
+        )
+
+
+def _check_eval(recipe: EvalRecipe) -> None:
+    for index, decoding in enumerate(recipe.decodings):
+        if decoding.mode is None:
+            raise UserError(f"decodings.{index}.mode: got nothing, need one of reasoning, non_reasoning")
+        if not decoding.name:
+            raise UserError(f"decodings.{index}.name: got nothing, need a name for the table of results")
+    _check_distinct("decodings", (decoding.name for decoding in recipe.decodings))
+
+
+def _check_report(recipe: ReportRecipe) -> None:
+    _check_distinct("stages", (stage.name for stage in recipe.stages))
+
+
+def _check_distinct(key: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
+    for index, name in enumerate(names):
+        if name in seen:
+            raise UserError(f"{key}.{index}.name: got {name!r} a second time, need another name")
+        seen.add(name)
+
+
+RULES: dict[type[AnyRecipe], Callable[[Any], None]] = {
+    SFTRecipe: _check_sft,
+    PairsRecipe: _check_pairs,
+    EvalRecipe: _check_eval,
+    ReportRecipe: _check_report,
+}

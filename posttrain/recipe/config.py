@@ -1,0 +1,60 @@
+"""The free sections (`trainer:`, `lora:`), handed to the config class of the library that owns their keys."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_type_hints
+
+from posttrain.errors import UserError, did_you_mean
+
+T = TypeVar("T")
+
+# What a recipe says elsewhere and the stage hands to the config class itself.
+SAID_ELSEWHERE = {
+    "output_dir": "run",
+    "logging_dir": "run",
+    "run_name": "run",
+    "seed": "seed",
+    "data_seed": "seed",
+    "max_length": "data.max_length",
+    "bf16": "model.dtype",
+    "fp16": "model.dtype",
+    "model_init_kwargs": "model",
+    "chat_template_path": "model.chat_template",
+    "use_vllm": "engine",
+    "reward_weights": "rewards.0.weight",
+}
+
+
+def make_config(cls: type[T], section: Mapping[str, Any], where: str, **fixed: Any) -> T:
+    """Build the dataclass `cls` from a free section and from what the stage sets itself.
+
+    Args:
+        cls: a config dataclass, for instance TRL's `SFTConfig`.
+        section: the keys of the recipe.
+        where: the section's key in the recipe, for errors: "trainer".
+        fixed: fields that the stage sets; a recipe may not.
+
+    Raises:
+        UserError: an unknown key, a key in `fixed`, text for a number, or values that `cls` itself refuses.
+    """
+    known = [item.name for item in fields(cls) if item.init]  # type: ignore[arg-type]  # T has no dataclass bound
+    types = get_type_hints(cls)
+    for key, value in section.items():
+        if key not in known:
+            raise UserError(f"{where}: unknown key {key!r}{did_you_mean(key, known)}; need a field of {cls.__name__}")
+        if key in fixed:
+            elsewhere = SAID_ELSEWHERE.get(key)
+            instead = f"use the recipe's `{elsewhere}`" if elsewhere else f"leave it out, it is {fixed[key]!r}"
+            raise UserError(f"{where}.{key}: got {value!r}, but the stage sets this itself; {instead}")
+        if _is_number(types[key]) and not isinstance(value, int | float | None):
+            raise UserError(f"{where}.{key}: got {value!r}, need a number")
+    try:
+        return cls(**section, **fixed)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def _is_number(hint: Any) -> bool:
+    """Whether a field takes numbers (or true/false, or null) only: these hints can be trusted, those of text cannot."""
+    return set(get_args(hint) or (hint,)) <= {int, float, bool, NoneType}

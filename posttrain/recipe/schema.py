@@ -1,0 +1,231 @@
+"""What a recipe of each stage may say: types here, limits of single values beside them, nothing else.
+
+A field without a default has to be given. `trainer`, `lora` and `args` are free: the class that takes them checks them.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+Free = dict[str, Any]
+Mode = Literal["reasoning", "non_reasoning"]  # the same words as in posttrain.chat, which is on this floor too
+EngineName = Literal["vllm", "transformers"]
+
+
+class Limit(NamedTuple):
+    """What a value has to be beyond its type: in words for the error, and as a test. It lies in a field's metadata."""
+
+    need: str
+    holds: Callable[[Any], bool]
+
+
+NOT_EMPTY = {"limit": Limit("at least one entry", bool)}
+POSITIVE = {"limit": Limit("a number above 0", lambda value: 0 < value < math.inf)}
+NOT_NEGATIVE = {"limit": Limit("a number of at least 0", lambda value: 0 <= value < math.inf)}
+AT_LEAST_ONE = {"limit": Limit("at least 1", lambda value: 1 <= value < math.inf)}
+FINITE = {"limit": Limit("a finite number", math.isfinite)}
+SHARE = {"limit": Limit("a share from 0 to 1", lambda value: 0 <= value <= 1)}
+TOP_P = {"limit": Limit("a number above 0 and at most 1", lambda value: 0 < value <= 1)}
+SEED = {"limit": Limit("a number from 0 to 4294967295", lambda value: 0 <= value < 2**32)}  # what NumPy takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSection:
+    """The model a stage starts from.
+
+    `chat_template` is the name of a built-in template or a file; null takes the model folder's own.
+    """
+
+    path: str
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    attn_implementation: str | None = None
+    chat_template: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One data file, and the columns it stands for where its rows do not have them."""
+
+    path: str
+    name: str | None = None
+    mode: Mode | None = None
+    domain: str | None = None
+    language: str | None = None
+    weight: float = field(default=1.0, metadata=POSITIVE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection:
+    """Where the rows come from."""
+
+    sources: list[Source] = field(metadata=NOT_EMPTY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTDataSection(DataSection):
+    """Where the rows come from, and the longest sequence in tokens (null: TRL's default)."""
+
+    max_length: int | None = field(default=None, metadata=AT_LEAST_ONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixerSection:
+    """The plugin (`pkg.mod:object`) that decides from which source the next row is drawn."""
+
+    use: str
+    args: Free = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewardSpec:
+    """One reward plugin, the rows it grades (`when`: column -> accepted values) and its weight in the sum."""
+
+    use: str
+    args: Free = field(default_factory=dict)
+    when: dict[str, list[Any]] = field(default_factory=dict)
+    weight: float = field(default=1.0, metadata=FINITE)
+    style: Literal["attempt", "trl"] = "attempt"
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineSection:
+    """What generates: its name, the longest sequence in tokens, sequences at a time, memory for the cache in GB."""
+
+    name: EngineName = "vllm"
+    max_model_len: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    max_num_seqs: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    memory_gb: float = field(default=1.0, metadata=POSITIVE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoding:
+    """One way of sampling. Temperature 0 is greedy, `top_k` 0 is no limit, `mode` null is each row's own."""
+
+    name: str = ""
+    mode: Mode | None = None
+    temperature: float = field(metadata=NOT_NEGATIVE)
+    top_p: float = field(default=1.0, metadata=TOP_P)
+    top_k: int = field(default=0, metadata=NOT_NEGATIVE)
+    max_new_tokens: int = field(metadata=AT_LEAST_ONE)
+    samples: int = field(default=1, metadata=AT_LEAST_ONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsSection:
+    """How samples become pairs (report section 2.4.3).
+
+    `min_correct_share`: the share of a query's samples that has to be right before the shortest right one is trusted.
+    `min_length_ratio`: how many times longer than the chosen one a right answer is to be rejected.
+    `reuse_stage1`: the share of the pairs in `stage1` (a pairs.parquet) that is mixed in again.
+    """
+
+    builder: Literal["shortest_correct", "hybrid"]
+    min_correct_share: float = field(default=0.75, metadata=SHARE)
+    min_length_ratio: float = field(default=1.2, metadata=AT_LEAST_ONE)
+    pairs_per_query: int = field(default=1, metadata=AT_LEAST_ONE)
+    reuse_stage1: float = field(default=0.0, metadata=SHARE)
+    stage1: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportStage:
+    """One stage of the report: its run folder and, where it was evaluated, the run folder of the evaluation."""
+
+    name: str
+    run: str
+    eval: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What every recipe says. `root` is a free word for `${root}/...` in the other values."""
+
+    stage: str
+    root: str = "."
+    run: str
+    seed: int = field(default=0, metadata=SEED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SFTRecipe(Recipe):
+    """Supervised fine-tuning of both modes together; `trainer` holds keys of TRL's `SFTConfig`."""
+
+    stage: Literal["sft"] = "sft"
+    model: ModelSection
+    data: SFTDataSection
+    mixer: MixerSection
+    trainer: Free = field(default_factory=dict)
+    lora: Free | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLRecipe(Recipe):
+    """AGAPO reinforcement learning; `trainer` holds keys of `AGAPOConfig`, which is a TRL `GRPOConfig`."""
+
+    stage: Literal["rl"] = "rl"
+    model: ModelSection
+    data: DataSection
+    rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
+    engine: EngineName = "vllm"
+    trainer: Free = field(default_factory=dict)
+    lora: Free | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsRecipe(Recipe):
+    """Sampling from the model and building preference pairs."""
+
+    stage: Literal["pairs"] = "pairs"
+    model: ModelSection
+    data: DataSection
+    engine: EngineSection = field(default_factory=EngineSection)
+    decoding: Decoding
+    rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
+    pairs: PairsSection
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrefRecipe(Recipe):
+    """SimPER preference learning from `pairs.parquet` files; `trainer` holds keys of `SimPERConfig`."""
+
+    stage: Literal["pref"] = "pref"
+    model: ModelSection
+    pairs: list[str] = field(metadata=NOT_EMPTY)
+    trainer: Free = field(default_factory=dict)
+    lora: Free | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalRecipe(Recipe):
+    """Grading a model's answers under one or more decodings."""
+
+    stage: Literal["eval"] = "eval"
+    label: str
+    model: ModelSection
+    data: DataSection
+    engine: EngineSection = field(default_factory=EngineSection)
+    decodings: list[Decoding] = field(metadata=NOT_EMPTY)
+    rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportRecipe(Recipe):
+    """One page about the runs of several stages."""
+
+    stage: Literal["report"] = "report"
+    title: str
+    stages: list[ReportStage] = field(metadata=NOT_EMPTY)
+
+
+AnyRecipe = SFTRecipe | RLRecipe | PairsRecipe | PrefRecipe | EvalRecipe | ReportRecipe
+
+STAGES: dict[str, type[AnyRecipe]] = {
+    "sft": SFTRecipe,
+    "rl": RLRecipe,
+    "pairs": PairsRecipe,
+    "pref": PrefRecipe,
+    "eval": EvalRecipe,
+    "report": ReportRecipe,
+}

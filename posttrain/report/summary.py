@@ -1,0 +1,52 @@
+"""The page's first paragraph: what was run and what came of it."""
+
+from collections.abc import Sequence
+
+from posttrain.report.load import Decoding, StageRun
+from posttrain.report.words import count, duration, listing, percent
+
+
+def summary(stages: Sequence[StageRun]) -> str:
+    """A few sentences over the runs, in the stages' order; says nothing about what was not measured."""
+    names = listing([stage.name for stage in stages])
+    took = sum(float(stage.manifest.get("seconds") or 0) for stage in stages)
+    ran = f"{len(stages)} stages: {names}" if len(stages) > 1 else names
+    ran += f", run in {duration(took)}" if took else ""
+    evaluated = [stage for stage in stages if stage.evaluation]
+    if len(evaluated) > 1:
+        return f"{ran}. {_change(evaluated[0], evaluated[-1])}".strip()
+    return f"{ran}. {_level(evaluated[0]) if evaluated else ''}".strip()
+
+
+def _level(stage: StageRun) -> str:
+    decoding = _leading(stage)
+    accuracy = decoding.metric("accuracy") if decoding else None
+    if not decoding or not accuracy:
+        return ""
+    bounds = f"95 % interval {percent(accuracy.low)} to {percent(accuracy.high)}"
+    return f"Decoded as “{decoding.name}”, {percent(accuracy.mean)} % of the answers are right ({bounds})."
+
+
+def _change(first: StageRun, last: StageRun) -> str:
+    before = _leading(first, last)
+    after = last.decoding(before.name) if before else None
+    if not before or not after:
+        return ""
+    said = []
+    old, new = before.metric("accuracy"), after.metric("accuracy")
+    if old and new:
+        unclear = "" if old.is_apart_from(new) else " (the 95 % intervals overlap)"
+        said.append(f"accuracy went from {percent(old.mean)} % to {percent(new.mean)} %{unclear}")
+    old, new = before.metric("thinking_tokens"), after.metric("thinking_tokens")
+    if old and new and old.mean + new.mean > 0:
+        said.append(f"mean thinking from {count(old.mean)} to {count(new.mean)} tokens")
+    if not said:
+        return ""
+    return f"From {first.name} to {last.name}, decoded as “{before.name}”, {listing(said)}."
+
+
+def _leading(*stages: StageRun) -> Decoding | None:
+    """The first stage's first reasoning decoding that all of them share; any shared one when none reasons."""
+    own = stages[0].evaluation.decodings.values() if stages[0].evaluation else ()
+    shared = [each for each in own if all(stage.decoding(each.name) for stage in stages)]
+    return min(shared, key=lambda each: each.mode != "reasoning", default=None)

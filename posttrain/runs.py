@@ -1,0 +1,171 @@
+"""A run's folder: started, written to, left as finished, interrupted or failed, and taken up again."""
+
+import fcntl
+import os
+import time
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from posttrain.errors import UserError
+from posttrain.records.files import append_json_lines, keep_steps, write_json_atomically, write_text_atomically
+from posttrain.records.manifest import Manifest, git_revision, installed_versions, new_manifest, now
+from posttrain.records.reuse import check_same, find_unfinished, is_finished
+
+__all__ = ["Run", "is_finished", "write_json_atomically", "write_text_atomically"]
+
+
+class Run:
+    """One run and its folder. Use it as a context manager: how the block is left is how the run's status reads.
+
+    Only the main process writes; in the others every method that writes does nothing.
+
+    Attributes:
+        folder: the run's folder, with `recipe.yaml`, `manifest.json`, `metrics.jsonl` and `samples.jsonl`.
+        checkpoints: where the trainer puts `checkpoint-<step>` folders.
+        model_dir: where the stage puts its final model.
+        is_main: whether this process writes.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest | None) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.model_dir = folder / "model"
+        self.is_main = manifest is not None
+        self._manifest = manifest
+        self._began = time.monotonic()  # seconds; moved back by what earlier attempts took
+        self._unlock: Callable[[], object] = lambda: None
+
+    @classmethod
+    def start(
+        cls,
+        folder: Path | str,
+        stage: str,
+        recipe_yaml: str,
+        seed: int,
+        data_files: Sequence[Path],
+        template: str | None,
+        resume: bool,
+        is_main: bool | None = None,
+    ) -> Self:
+        """Begin a run in an empty or absent folder, or go on with an unfinished one.
+
+        Args:
+            folder: the run's folder.
+            stage: sft, rl, ...
+            recipe_yaml: the resolved recipe.
+            seed: for the manifest.
+            data_files: files (or folders) whose content decides the run; their hashes are kept.
+            template: the text of the chat template, where the stage has one.
+            resume: go on with an unfinished run of the same recipe, data and template; an empty folder just starts.
+            is_main: whether this process writes; None: the environment's RANK is 0 or absent.
+
+        Raises:
+            UserError: the folder is used and cannot be taken up again, or a data file is missing.
+        """
+        folder = Path(folder)
+        if not (os.environ.get("RANK", "0") == "0" if is_main is None else is_main):
+            return cls(folder, None)
+        old = find_unfinished(folder)
+        new = new_manifest(stage, seed, data_files, template)
+        if old is not None:
+            check_same(folder, old, new, recipe_yaml)
+            if not resume:
+                status = old["status"]
+                raise UserError(f"{folder} holds a run that is {status}; pass --resume, or choose another run=<folder>")
+        folder.mkdir(parents=True, exist_ok=True)
+        run = cls(folder, new if old is None else old)
+        run._lock()
+        run._begin(recipe_yaml, is_resumed=old is not None)
+        return run
+
+    def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
+        """Add a line to `metrics.jsonl`; a value that is not finite becomes null."""
+        if self.is_main:
+            record = {"step": step, "time": round(self._seconds(), 3), **values}
+            append_json_lines(self.folder / "metrics.jsonl", [record])
+
+    def append_samples(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Add a line a record to `samples.jsonl`."""
+        if self.is_main:
+            append_json_lines(self.folder / "samples.jsonl", records)
+
+    def truncate_metrics(self, after_step: int) -> None:
+        """Drop the metrics and the samples of later steps, which a run going on from a checkpoint writes again."""
+        if self.is_main:
+            keep_steps(self.folder / "metrics.jsonl", after_step)
+            keep_steps(self.folder / "samples.jsonl", after_step)
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest whole checkpoint, None when there is none; the same answer in every process.
+
+        `trainer_state.json` is the last file the trainer writes: a folder without it was cut short by a kill.
+        """
+        ends = self.checkpoints.glob("checkpoint-*/trainer_state.json")
+        whole = (end.parent for end in ends if end.stat().st_size and _step(end.parent).isdigit())
+        return max(whole, key=lambda path: int(_step(path)), default=None)
+
+    def finish(self, notes: Mapping[str, Any] | None = None) -> None:
+        """Record that the run is complete, with what the stage wants to be remembered."""
+        self._close("finished", notes or {})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            if self._manifest is not None and self._manifest["status"] == "running":
+                self.finish()
+        elif isinstance(error, KeyboardInterrupt):
+            self._close("interrupted", {})
+        else:
+            self._close("failed", {"error": f"{type(error).__name__}: {error}"})
+        self._unlock()
+
+    def _begin(self, recipe_yaml: str, *, is_resumed: bool) -> None:
+        assert self._manifest is not None
+        if is_resumed:
+            again = {"at": now(), "git_revision": git_revision(), "versions": installed_versions()}
+            self._manifest["resumed"].append(again)
+            self._manifest["notes"].pop("error", None)
+            last_time = keep_steps(self.folder / "metrics.jsonl")
+            keep_steps(self.folder / "samples.jsonl")
+            self._began -= max(last_time, self._manifest["seconds"])
+        self._manifest["status"] = "running"
+        self._manifest["finished"] = None
+        self._write_manifest()
+        write_text_atomically(self.folder / "recipe.yaml", recipe_yaml)
+
+    def _close(self, status: str, notes: Mapping[str, Any]) -> None:
+        if self._manifest is not None:
+            self._manifest["status"] = status
+            self._manifest["finished"] = now()
+            self._manifest["seconds"] = round(self._seconds(), 3)
+            self._manifest["notes"] |= notes
+            self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        write_json_atomically(self.folder / "manifest.json", self._manifest)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def _lock(self) -> None:
+        """Refuse a folder that another process is writing to; the system frees the lock when a process dies."""
+        descriptor = os.open(self.folder, os.O_RDONLY)
+        self._unlock = weakref.finalize(self, os.close, descriptor)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            problem = f"{self.folder} is in use by another process"
+            raise UserError(f"{problem}; wait for it or choose another run=<folder>") from error
+        except OSError:  # a file system without locks
+            return
+
+
+def _step(checkpoint: Path) -> str:
+    return checkpoint.name.removeprefix("checkpoint-")

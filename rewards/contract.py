@@ -1,0 +1,103 @@
+"""What a reward gets, what it gives back, and the three ways in which things can be wrong.
+
+A reward is any callable `Attempt -> Verdict`. It sees one attempt at a time and keeps no state; batching, processes
+and time limits belong to its caller. Three things can be wrong, and they must never look alike:
+
+- the **model's output** is bad: `Verdict(score=0.0, reason="...")`. The model is told, whatever it wrote.
+- the **reference row** is bad (no gold answer, an unknown language): `Verdict(score=None, reason="...")`. The sample
+  leaves the group, its baseline and the loss, because a 0 would teach the model that a right answer is wrong.
+- the **grader** is bad: it raises. The caller counts that and stops when it happens often; it never becomes a 0.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One sampled response, already split by the chat format, with the dataset row it answers.
+
+    Attributes:
+        prompt: The messages that were sent.
+        answer: The visible text: what the user would read, without the thinking.
+        thinking: The text of the thinking block; None when the model emitted none.
+        mode: The mode that was asked for, "reasoning" or "non_reasoning".
+        is_truncated: The response met the token limit before it ended.
+        num_tokens: Tokens of the whole response.
+        num_thinking_tokens: Those of them that were spent on thinking.
+        row: The other columns of the dataset row, such as `answer` (the gold, a string), `language` and `domain`.
+    """
+
+    prompt: list[dict[str, Any]]
+    answer: str
+    thinking: str | None
+    mode: str
+    is_truncated: bool
+    num_tokens: int
+    num_thinking_tokens: int
+    row: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a reward says about an attempt.
+
+    Attributes:
+        score: 0 to 1, or None: it cannot be judged.
+        outcome: Is the answer correct? None: this reward does not say. It decides whether a group of attempts is
+            all-correct, mixed or all-wrong, so a reward about style or length must leave it None.
+        extracted: The part of the answer that was graded, for the log.
+        reason: Why, in a few words, for the log; always given when the score is not 1.
+
+    Raises:
+        ValueError: The score is not in [0, 1], or there is an outcome without a score.
+    """
+
+    score: float | None
+    outcome: bool | None = None
+    extracted: str | None = None
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if self.score is not None and not 0 <= self.score <= 1:
+            raise ValueError(
+                f"a reward returned the score {self.score!r}: a score is a number from 0 to 1, or None when nothing "
+                "can be judged; rescale it inside the reward, and use `weight` in the recipe to make it matter more"
+            )
+        if self.score is None and self.outcome is not None:
+            raise ValueError(
+                f"a reward returned the outcome {self.outcome} without a score: what cannot be judged has no outcome, "
+                "so return both or neither"
+            )
+
+
+Reward = Callable[[Attempt], Verdict]
+
+# A worked example: (the answer, or several fields of the attempt; the row; the score that `EXAMPLE` must give).
+# Every module of this package has an EXAMPLE (a reward) and its CASES; one test runs them all.
+Case = tuple[str | Mapping[str, Any], Mapping[str, Any], float | None]
+
+
+def make_attempt(fields: str | Mapping[str, Any], row: Mapping[str, Any]) -> Attempt:
+    """An attempt for a test: give what matters, the rest is filled in.
+
+    Args:
+        fields: The answer, or fields of `Attempt` by name. By default a complete answer without thinking; the mode is
+            "reasoning" where a thinking is given, and tokens are counted as words.
+        row: The other columns of the dataset row.
+    """
+    given: dict[str, Any] = {"answer": fields} if isinstance(fields, str) else dict(fields)
+    answer, thinking = str(given.get("answer", "")), given.get("thinking")
+    num_thinking_tokens = int(given.get("num_thinking_tokens", len((thinking or "").split())))
+    defaults: dict[str, Any] = {
+        "prompt": [{"role": "user", "content": "?"}],
+        "answer": answer,
+        "thinking": None,
+        "mode": "non_reasoning" if thinking is None else "reasoning",
+        "is_truncated": False,
+        "num_tokens": num_thinking_tokens + len(answer.split()),
+        "num_thinking_tokens": num_thinking_tokens,
+        "row": row,
+    }
+    return Attempt(**(defaults | given))

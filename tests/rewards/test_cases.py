@@ -1,0 +1,109 @@
+"""What every reward of the package must stand, found by walking the package."""
+
+import importlib
+import pickle
+import pkgutil
+import time
+from types import ModuleType
+
+import pytest
+
+import rewards
+from rewards import Case, make_attempt
+
+NAMES = [name for _, name, _ in pkgutil.iter_modules(rewards.__path__) if name != "contract" and name[0] != "_"]
+MODULES = [importlib.import_module(f"rewards.{name}") for name in NAMES]
+CASES = [
+    pytest.param(module, case, id=f"{name}-{i}")
+    for name, module in zip(NAMES, MODULES, strict=True)
+    for i, case in enumerate(module.CASES)
+]
+HOSTILE = [
+    "a" * 10_000,
+    "\x00\x00",
+    "\\boxed{\x00}",
+    "\\boxed{\ud800}",
+    "\ud83d \udfff" * 100,
+    "\\boxed{" * 3_000,
+    "\\boxed{" + "{" * 5_000 + "7" + "}" * 5_000 + "}",
+    "\\boxed{" + "(" * 100 + "7" + ")" * 100 + "}",
+    "\\boxed{" + "{" * 15 + "7" + "}" * 15 + "}",
+    "\\boxed{" + "1," * 140 + "1}",
+    "\\boxed{9^{9^{9}}}",
+    "\\boxed{9^{(9^9)}}",
+    "\\boxed{2^{1000000000}}",
+    "\\boxed{1e999999999}",
+    "\\boxed{100000000!}",
+    "\\boxed{10^8!}",
+    "\\boxed{5!!!}",
+    "\\boxed{" + "9" * 5_000 + "}",
+    "\\boxed{\\frac{1}{0}}",
+    "\\boxed{0/0}",
+    "\\boxed{\\sqrt{-1}}",
+    "\\boxed{" + "\\frac{1}{" * 300 + "2" + "}" * 300 + "}",
+    "\\boxed{٣²₅½⅟ﷺ}",
+    "\\boxed{\\text{}}",
+    "\\boxed{$}",
+    "\\boxed{\\}",
+    "```" * 3_001,
+    "`" * 10_001,
+    "$" * 10_001,
+    "$a" * 5_000,
+    "\\(" * 5_000,
+    "\\[" * 5_000,
+    "<" * 10_000,
+    "<think>" * 2_000,
+    "가" * 10_000,
+    "1 " * 5_000,
+]
+GOLDS = ["7", r"\frac{1}{3}", r"\sqrt{2}", "x^2+1", r"\{1,2\}", r"\text{yes}"]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_every_module_shows_a_success_and_a_failure(module: ModuleType) -> None:
+    assert {1.0, 0.0} <= {score for _, _, score in module.CASES}
+
+
+@pytest.mark.parametrize(("module", "case"), CASES)
+def test_case_gets_its_score_with_a_reason_and_again(module: ModuleType, case: Case) -> None:
+    fields, row, score = case
+    verdict = module.EXAMPLE(make_attempt(fields, row))
+    assert verdict.score == score, verdict
+    assert verdict.reason or score == 1.0
+    assert module.EXAMPLE(make_attempt(fields, row)) == verdict
+
+
+@pytest.mark.parametrize(("module", "case"), CASES)
+def test_an_empty_answer_never_earns_anything(module: ModuleType, case: Case) -> None:
+    _, row, _ = case
+    for mode in ("reasoning", "non_reasoning"):
+        for empty in ("", " \n"):
+            assert not module.EXAMPLE(make_attempt({"answer": empty, "mode": mode}, row)).score
+
+
+@pytest.mark.parametrize(("module", "case"), [case for case in CASES if "answer" in case.values[1][1]])
+def test_the_gold_answer_passes_its_own_grader(module: ModuleType, case: Case) -> None:
+    _, row, score = case
+    verdict = module.EXAMPLE(make_attempt(rf"\boxed{{{row['answer']}}}", row))
+    assert verdict.score == (None if score is None and verdict.score is None else 1.0), verdict
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+@pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
+def test_hostile_text_neither_raises_nor_stalls_nor_earns_a_right_answer(module: ModuleType, text: str) -> None:
+    for gold in GOLDS:
+        row = {"answer": gold, "language": "en"}
+        for fields in ({"answer": text}, {"answer": "fine", "thinking": text}, {"answer": text, "mode": "reasoning"}):
+            started = time.process_time()
+            verdict = module.EXAMPLE(make_attempt(fields, row))
+            assert time.process_time() - started < 2.0
+            assert not verdict.outcome
+            assert pickle.loads(pickle.dumps(verdict)) == verdict
+            (verdict.extracted or "").encode()  # can be written to a log
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_reward_and_attempt_can_be_sent_to_a_worker(module: ModuleType) -> None:
+    fields, row, score = module.CASES[0]
+    reward, attempt = pickle.loads(pickle.dumps((module.EXAMPLE, make_attempt(fields, row))))
+    assert reward(attempt).score == score

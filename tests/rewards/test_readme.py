@@ -1,0 +1,38 @@
+"""The README's reward is run as it stands: its code, its test and its recipe."""
+
+import re
+from pathlib import Path
+
+import yaml
+
+import rewards
+
+README = Path(rewards.__file__).with_name("README.md").read_text(encoding="utf-8")
+
+
+def block(language: str) -> str:
+    (code,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    return str(code)
+
+
+def test_the_reward_in_fifteen_lines_passes_its_own_test() -> None:
+    scope: dict[str, object] = {}
+    exec(compile(block("python"), "README.md", "exec"), scope)
+    tests = [value for name, value in scope.items() if name.startswith("test_") and callable(value)]
+    assert tests
+    for test in tests:
+        test()
+
+
+def test_the_recipe_names_the_reward_that_the_code_defines() -> None:
+    scope: dict[str, object] = {}
+    exec(compile(block("python"), "README.md", "exec"), scope)
+    entry = yaml.safe_load(block("yaml"))["rewards"][1]
+    reward = scope[entry["use"].split(":")[1]]
+    assert callable(reward)
+    assert reward(**entry["args"])(rewards.make_attempt("Over.", {})).score == 1.0
+
+
+def test_every_reward_of_the_package_is_in_the_table() -> None:
+    for path in Path(rewards.__file__).parent.glob("[!_]*.py"):
+        assert path.stem == "contract" or f"`rewards.{path.stem}:" in README
