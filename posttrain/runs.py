@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from posttrain.errors import UserError
-from posttrain.records.files import append_json_lines, keep_steps, write_json_atomically, write_text_atomically
-from posttrain.records.manifest import Manifest, git_revision, installed_versions, new_manifest, now
-from posttrain.records.reuse import check_same, find_unfinished, is_finished
+from posttrain.run_folder.files import append_json_lines, keep_steps, write_json_atomically, write_text_atomically
+from posttrain.run_folder.manifest import Manifest, git_revision, installed_versions, new_manifest, now
+from posttrain.run_folder.reuse import check_same, find_unfinished, is_finished
 
 __all__ = ["Run", "is_finished", "write_json_atomically", "write_text_atomically"]
 

@@ -60,6 +60,7 @@ class Verdict:
     reason: str = ""
 
     def __post_init__(self) -> None:
+        """Refuse what no reward may say: a mistake here is the grader's, so it raises."""
         if self.score is not None and not 0 <= self.score <= 1:
             raise ValueError(
                 f"a reward returned the score {self.score!r}: a score is a number from 0 to 1, or None when nothing "

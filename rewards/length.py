@@ -22,6 +22,7 @@ class Conciseness:
     limit: int
 
     def __post_init__(self) -> None:
+        """Refuse settings that make no sense."""
         if self.limit <= 0:
             raise ValueError(
                 f"Conciseness got limit={self.limit}: it needs a positive number of thinking tokens; "

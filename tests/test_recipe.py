@@ -1,4 +1,4 @@
-from dataclasses import FrozenInstanceError, dataclass
+from dataclasses import FrozenInstanceError, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from posttrain.errors import UserError
 from posttrain.recipe import STAGES, EvalRecipe, RLRecipe, SFTRecipe, load_recipe, make_config, resolved_yaml
+from posttrain.recipe.config import SAID_ELSEWHERE
 
 MODEL = {"path": "${root}/base"}
 DATA = {"sources": [{"path": "rows.jsonl", "mode": "reasoning"}, {"path": "more.jsonl"}]}
@@ -429,3 +430,24 @@ def test_text_for_a_number_in_a_free_section_is_refused(value: Any) -> None:
 def test_refusal_of_the_config_itself_becomes_one_line_with_the_section() -> None:
     assert config_refusal({"learning_rate": 2}) == "trainer: learning_rate is too large"
     assert config_refusal({"note": "type"}) == "trainer: note has a wrong type"
+
+
+@pytest.mark.slow
+def test_every_key_said_elsewhere_is_a_field_of_a_trl_config() -> None:
+    from trl import DPOConfig, GRPOConfig, SFTConfig
+
+    known = {item.name for cls in (SFTConfig, GRPOConfig, DPOConfig) for item in fields(cls)}
+    assert set(SAID_ELSEWHERE) <= known
+
+
+@pytest.mark.slow
+def test_trl_config_takes_a_free_section_and_its_refusals_are_ours(tmp_path: Path) -> None:
+    from trl import SFTConfig
+
+    section = {"learning_rate": 1e-6, "max_steps": 3, "use_cpu": True, "report_to": []}
+    config = make_config(SFTConfig, section, "trainer", output_dir=str(tmp_path), bf16=False)
+    assert (config.learning_rate, config.max_steps, config.output_dir) == (1e-6, 3, str(tmp_path))
+    with pytest.raises(UserError, match="did you mean 'num_train_epochs'"):
+        make_config(SFTConfig, {"num_train_epoch": 1}, "trainer")
+    with pytest.raises(UserError, match="trainer: linnear is not a valid SchedulerType"):
+        make_config(SFTConfig, {"lr_scheduler_type": "linnear"}, "trainer", output_dir=str(tmp_path))

@@ -76,7 +76,9 @@ def _raw_rows(path: Path) -> Iterator[tuple[int, Any]]:
             try:
                 yield number, json.loads(line)
             except json.JSONDecodeError as error:
-                raise UserError(f"{path}:{number}: not valid JSON ({error.msg}); one object a line is needed") from error
+                raise UserError(
+                    f"{path}:{number}: not valid JSON ({error.msg}); one object a line is needed"
+                ) from error
 
 
 def _messages(row: Any, where: str) -> list[Row]:

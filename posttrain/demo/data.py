@@ -18,10 +18,11 @@ TEACHER = Teacher(weak_share=0.3, error_rate=0.55, english_rate=0.35, max_rechec
 class Sizes:
     """Rows of each file."""
 
-    sft_reasoning: int = 14000
-    sft_non_reasoning: int = 40000
+    sft_reasoning: int = 8200
+    sft_non_reasoning: int = 11000
     rl: int = 4000
-    pairs: int = 600
+    pairs_stage1: int = 400
+    pairs_stage2: int = 400
     validation: int = 400
     test: int = 600
 
@@ -36,7 +37,8 @@ def write_data(folder: Path, seed: int, sizes: Sizes | None = None) -> dict[str,
         "sft_reasoning": _sft_rows("train", "reasoning", sizes.sft_reasoning, seed),
         "sft_non_reasoning": _sft_rows("train", "non_reasoning", sizes.sft_non_reasoning, seed),
         "rl": _prompt_rows("train", ["reasoning"], sizes.rl, seed),
-        "pairs": _prompt_rows("train", ["reasoning", "non_reasoning"], sizes.pairs, seed),
+        "pairs_stage1": _prompt_rows("train", ["reasoning"], sizes.pairs_stage1, seed),
+        "pairs_stage2": _prompt_rows("train", ["reasoning", "non_reasoning"], sizes.pairs_stage2, seed),
         "validation": _prompt_rows("validation", ["reasoning"], sizes.validation, seed),
         "test": _prompt_rows("test", ["reasoning"], sizes.test, seed),
     }

@@ -98,9 +98,7 @@ def apply(digit: int, operator: str, operand: int) -> int:
 
 def draw_problem(rng: random.Random, *, min_steps: int, max_steps: int) -> Problem:
     """A random problem with a uniform number of steps."""
-    steps = tuple(
-        (rng.choice(OPERATORS), rng.choice(OPERANDS)) for _ in range(rng.randint(min_steps, max_steps))
-    )
+    steps = tuple((rng.choice(OPERATORS), rng.choice(OPERANDS)) for _ in range(rng.randint(min_steps, max_steps)))
     return Problem(rng.randint(2, 9), steps)
 
 

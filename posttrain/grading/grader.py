@@ -32,18 +32,10 @@ class _Reward:
     grade: Callable[[Attempt], Verdict]
     when: Mapping[str, Sequence[Any]]
     weight: float
-    limits: tuple[float, float]  # of one score; our contract says [0, 1], TRL's says nothing
 
     def applies(self, attempt: Attempt) -> bool:
         columns = {**attempt.row, "mode": attempt.mode}
         return all(columns.get(column) in values for column, values in self.when.items())
-
-    def judge(self, attempt: Attempt) -> Verdict:
-        verdict = self.grade(attempt)
-        low, high = self.limits
-        if verdict.score is not None and not (math.isfinite(verdict.score) and low <= verdict.score <= high):
-            raise ValueError(f"reward '{self.name}' gave {verdict.score}; a score lies in [{low:g}, {high:g}] or is None")
-        return verdict
 
 
 class Grader:
@@ -67,12 +59,8 @@ class Grader:
     def grade(self, attempt: Attempt) -> Graded:
         """Grade one attempt. A grader that raises is broken: its error flies, it never becomes a 0."""
         applied = [reward for reward in self._rewards if reward.applies(attempt)]
-        verdicts = {reward.name: reward.judge(attempt) for reward in applied}
-        weighted = [
-            reward.weight * score
-            for reward in applied
-            if (score := verdicts[reward.name].score) is not None
-        ]
+        verdicts = {reward.name: reward.grade(attempt) for reward in applied}
+        weighted = [reward.weight * score for reward in applied if (score := verdicts[reward.name].score) is not None]
         outcomes = [verdict.outcome for verdict in verdicts.values() if verdict.outcome is not None]
         return Graded(
             reward=math.fsum(weighted) if weighted else None,
@@ -85,6 +73,5 @@ def _load(spec: RewardSpec, index: int) -> _Reward:
     where = f"rewards.{index}"
     name = spec.name or spec.use.rpartition(":")[2]
     plugin = build(spec.use, spec.args, where)
-    if spec.style == "trl":
-        return _Reward(name, TrlReward(plugin), spec.when, spec.weight, limits=(-math.inf, math.inf))
-    return _Reward(name, plugin, spec.when, spec.weight, limits=(0.0, 1.0))
+    grade = TrlReward(plugin) if spec.style == "trl" else plugin
+    return _Reward(name=name, grade=grade, when=spec.when, weight=spec.weight)

@@ -1,10 +1,20 @@
 """Rewards written for TRL, `f(prompts, completions, **columns) -> list[float | None]`, as rewards of ours."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rewards.contract import Attempt, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class UnboundedVerdict(Verdict):
+    """A verdict whose score may be any finite number, as TRL allows."""
+
+    def __post_init__(self) -> None:
+        if self.score is not None and not math.isfinite(self.score):
+            raise ValueError(f"a TRL-style reward returned {self.score}; a score is a finite number or None")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +29,7 @@ class TrlReward:
         completion = [{"role": "assistant", "content": attempt.answer}]
         scores = self.function(prompts=[attempt.prompt], completions=[completion], **columns)
         if len(scores) != 1:
-            raise ValueError(f"a TRL-style reward returned {len(scores)} scores for one completion; it must return one each")
-        return Verdict(score=scores[0], reason="TRL-style reward")
+            raise ValueError(
+                f"a TRL-style reward returned {len(scores)} scores for one completion; it must return one each"
+            )
+        return UnboundedVerdict(score=scores[0], reason="TRL-style reward")

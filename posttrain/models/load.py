@@ -1,6 +1,6 @@
 """Load a model folder, refusing early what would fail late."""
 
-import warnings
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,18 +56,16 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
     return model
 
 
-def save_model(model: Any, tokenizer: Any, folder: Path) -> None:
+def save_model(model: Any, tokenizer: Any, folder: Path, *, state_dict: Any = None) -> None:
     """Write a folder that plain transformers and plain vLLM load: weights, tokenizer, template, generation settings.
 
-    Written beside and renamed: the folder is whole or absent.
+    Written beside and renamed: the folder is whole or absent. `state_dict` gives gathered weights where the model
+    itself holds shards.
     """
     aside = folder.with_name(folder.name + ".partial")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.save_pretrained(aside)
+    shutil.rmtree(aside, ignore_errors=True)
+    model.save_pretrained(aside, state_dict=state_dict)
     tokenizer.save_pretrained(aside)
-    if folder.exists():
-        folder.rename(folder.with_name(folder.name + ".replaced"))
     aside.rename(folder)
 
 

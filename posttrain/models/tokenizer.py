@@ -27,6 +27,8 @@ def train_tokenizer(texts: Iterable[str], *, vocab_size: int, chat_template: str
     )
     core.train_from_iterator(texts, trainer)
     core.add_tokens([AddedToken(tag, special=False, normalized=False) for tag in TAG_TOKENS])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="[PAD]", eos_token=TURN_END, padding_side="left")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="[PAD]", eos_token=TURN_END, padding_side="left"
+    )
     tokenizer.chat_template = chat_template
     return tokenizer

@@ -12,7 +12,6 @@ T = TypeVar("T")
 # What a recipe says elsewhere and the stage hands to the config class itself.
 SAID_ELSEWHERE = {
     "output_dir": "run",
-    "logging_dir": "run",
     "run_name": "run",
     "seed": "seed",
     "data_seed": "seed",

@@ -147,6 +147,7 @@ def _bars(measured: list[tuple[str, Decoding]], metric: str) -> Figure | None:
 
 
 def _bar(stage: str, points: dict[str, Interval]) -> Figure:
+    hover = "%{fullData.name}, %{x}<br>%{y:.1f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
     written = {language: [100 * value for value in interval] for language, interval in points.items()}
     return {
         "type": "bar",
@@ -162,7 +163,7 @@ def _bar(stage: str, points: dict[str, Interval]) -> Figure:
             "thickness": 1,
             "width": 3,
         },
-        "hovertemplate": "%{x}: %{y:.1f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra>" + stage + "</extra>",
+        "hovertemplate": hover,
     }
 
 
@@ -190,11 +191,24 @@ def _layout(number_format: str, *, has_legend: bool) -> Figure:
         "plot_bgcolor": "transparent",
         "font": font,
         "showlegend": has_legend,
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "itemsizing": "constant", "traceorder": "normal"},
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "y": 1.02,
+            "yanchor": "bottom",
+            "itemsizing": "constant",
+            "traceorder": "normal",
+        },
         "hovermode": "x unified",
         "hoverlabel": {"bgcolor": "var(--paper)", "bordercolor": FAINT, "font": font},
         "xaxis": axis | spike | {"showgrid": False, "hoverformat": "d", "unifiedhovertitle": {"text": "step %{x}"}},
-        "yaxis": axis | {"fixedrange": True, "ticklabelstandoff": 6, "rangemode": "tozero", "tickformat": ".0%" if "%" in number_format else ""},
+        "yaxis": axis
+        | {
+            "fixedrange": True,
+            "ticklabelstandoff": 6,
+            "rangemode": "tozero",
+            "tickformat": ".0%" if "%" in number_format else "",
+        },
         "modebar": {"bgcolor": "transparent", "color": FAINT, "activecolor": INK},
     }
 

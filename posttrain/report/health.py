@@ -226,4 +226,3 @@ def _steps(steps: list[int]) -> str:
 
 def _name(key: str) -> str:
     return {"grad_norm": "gradient norm", "outcome": "share of right answers"}.get(key, key)
-

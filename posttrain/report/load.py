@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from posttrain.errors import UserError
 
+SETTINGS: tuple[str, ...] = ("temperature", "top_p", "samples", "max_new_tokens")  # what the page says of a decoding
 KEPT_PER_CELL = 2  # conversations kept from the start, and as many from the end, of each kind of conversation
 
 Row = dict[str, Any]
@@ -91,10 +92,13 @@ def load_stage(name: str, run: Path, evaluation: Path | None) -> StageRun:
     Metrics and samples may be absent, and the last line of either may be half-written: a killed run leaves both.
 
     Raises:
-        UserError: a folder, `manifest.json`, `recipe.yaml` or `eval.json` is missing, or a file is not what it should be.
+        UserError: a folder, `manifest.json`, `recipe.yaml` or `eval.json` is missing, or one of
+            the files is not what its name says.
     """
     if not run.is_dir():
-        raise UserError(f"stage {name!r}: there is no run folder {run}; make it with `posttrain STAGE RECIPE run={run}`")
+        raise UserError(
+            f"stage {name!r}: there is no run folder {run}; make it with `posttrain STAGE RECIPE run={run}`"
+        )
     needed = [run / "manifest.json", run / "recipe.yaml"]
     missing = [path.name for path in needed if not path.is_file()]
     if missing:
@@ -136,7 +140,7 @@ def _read_evaluation(stage: str, path: Path) -> Evaluation:
 
 
 def _decoding(entry: Row) -> Decoding:
-    settings = {key: entry[key] for key in ("temperature", "top_p", "samples", "max_new_tokens") if key in entry}
+    settings = {key: entry[key] for key in SETTINGS if key in entry}
     groups = {name: _group(content) for name, content in entry["groups"].items()}
     return Decoding(name=str(entry["name"]), mode=str(entry["mode"]), settings=settings, groups=groups)
 

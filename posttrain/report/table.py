@@ -16,7 +16,8 @@ from posttrain.report.load import Interval, StageRun
 from posttrain.report.words import NOTHING, count, percent, signed
 
 NOT_EVALUATED = "not evaluated"
-DELTA_WIDTH = 7
+LEGEND = "[low, high] 95 % interval; signed: against the stage above, bold: the intervals are apart"
+DELTA_WIDTH = 7  # " +28.4" and a blank
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def row_blocks(stages: Sequence[StageRun]) -> list[tuple[str, list[StageRow]]]:
 
 def terminal_table(stages: Sequence[StageRun]) -> Table:
     """The table for a terminal of 100 columns."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=Text(_legend(), style="dim"), caption_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=Text(LEGEND, style="dim"), caption_justify="left")
     table.add_column("")
     for column in COLUMNS:
         table.add_column(Text(fill(column.head_with_unit, 12)), justify="right", no_wrap=True)
@@ -133,10 +134,6 @@ def _terminal_cell(cell: Cell | None, column: Column) -> Text:
     text = Text(_plain_cell(cell, column))
     delta, is_clear = (cell.delta, cell.is_clear) if cell else ("", False)
     return text.append(delta.rjust(DELTA_WIDTH), style="bold" if is_clear else "dim")
-
-
-def _legend() -> str:
-    return "[low, high]: 95 % interval. Signed: against the stage above, bold where the intervals are apart."
 
 
 def _pipeless(text: str) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from posttrain.report.load import StageRun, load_stage
+
 STAGES = ("SFT", "AGAPO", "SimPER stage 1", "SimPER stage 2")
 KINDS = {"SFT": "sft", "AGAPO": "rl", "SimPER stage 1": "pref", "SimPER stage 2": "pref"}
 DECODINGS = (
@@ -224,3 +226,9 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
 def make_evaluation(tmp_path: Path) -> Callable[..., Path]:
     """`make_evaluation("SFT")` writes an evaluation's run folder and names it."""
     return lambda name, **options: write_evaluation(tmp_path / "runs" / f"eval {name}", name, **options)
+
+
+@pytest.fixture
+def stages(make_run: Callable[..., Path], make_evaluation: Callable[..., Path]) -> list[StageRun]:
+    """All four stages, each with its evaluation."""
+    return [load_stage(name, make_run(name), make_evaluation(name)) for name in STAGES]

@@ -40,6 +40,9 @@ HOSTILE = [
     "\\boxed{\\frac{1}{0}}",
     "\\boxed{0/0}",
     "\\boxed{\\sqrt{-1}}",
+    "\\boxed{\\frac{\\pi}{0}}",
+    "\\boxed{\\frac{1}{\\sqrt{0}}}",
+    "\\boxed{" + "e^{999}" * 40 + "}",
     "\\boxed{" + "\\frac{1}{" * 300 + "2" + "}" * 300 + "}",
     "\\boxed{٣²₅½⅟ﷺ}",
     "\\boxed{\\text{}}",
@@ -81,11 +84,15 @@ def test_an_empty_answer_never_earns_anything(module: ModuleType, case: Case) ->
             assert not module.EXAMPLE(make_attempt({"answer": empty, "mode": mode}, row)).score
 
 
-@pytest.mark.parametrize(("module", "case"), [case for case in CASES if "answer" in case.values[1][1]])
-def test_the_gold_answer_passes_its_own_grader(module: ModuleType, case: Case) -> None:
+def has_readable_gold(case: Case) -> bool:
     _, row, score = case
-    verdict = module.EXAMPLE(make_attempt(rf"\boxed{{{row['answer']}}}", row))
-    assert verdict.score == (None if score is None and verdict.score is None else 1.0), verdict
+    return "answer" in row and score is not None
+
+
+@pytest.mark.parametrize(("module", "case"), [case for case in CASES if has_readable_gold(case.values[1])])
+def test_the_gold_answer_passes_its_own_grader(module: ModuleType, case: Case) -> None:
+    _, row, _ = case
+    assert module.EXAMPLE(make_attempt(rf"\boxed{{{row['answer']}}}", row)).score == 1.0
 
 
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)

@@ -43,9 +43,10 @@ def keep_steps(path: Path, last_step: float = math.inf) -> float:
     Returns:
         The largest `time` (seconds) in the file before the cut; 0 where no line has one.
     """
-    records = list(_records(path)) if path.is_file() else []
-    if records:
-        write_text_atomically(path, "".join(line for line, record in records if (record.get("step") or 0) <= last_step))
+    if not path.is_file():
+        return 0.0
+    records = list(_records(path))
+    write_text_atomically(path, "".join(line for line, record in records if (record.get("step") or 0) <= last_step))
     return max((record.get("time") or 0.0 for _, record in records), default=0.0)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from posttrain.errors import UserError
-from posttrain.records.manifest import Manifest, read_manifest, sha256_of
+from posttrain.run_folder.manifest import Manifest, read_manifest, sha256_of
 
 
 def find_unfinished(folder: Path) -> Manifest | None:

@@ -1,0 +1,62 @@
+"""`make demo`: every stage of the recipe, one process each, as a user would call them."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from posttrain.demo.prepare import prepare
+from posttrain.errors import UserError
+from posttrain.terminal import say
+
+RECIPES = Path("recipes/demo")
+# (what it is, command, recipe, overrides)
+STEPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+    ("unified SFT", "sft", "sft", ()),
+    ("evaluation after SFT", "eval", "eval", ("model.path=${root}/sft/model", "run=${root}/eval-sft", "label=SFT")),
+    ("AGAPO", "rl", "rl", ()),
+    ("evaluation after AGAPO", "eval", "eval", ("model.path=${root}/rl/model", "run=${root}/eval-rl", "label=AGAPO")),
+    ("pairs for stage 1", "pairs", "pairs-stage1", ()),
+    ("SimPER stage 1", "pref", "pref-stage1", ()),
+    (
+        "evaluation after stage 1",
+        "eval",
+        "eval",
+        ("model.path=${root}/pref-stage1/model", "run=${root}/eval-pref-stage1", "label=SimPER stage 1"),
+    ),
+    ("pairs for stage 2", "pairs", "pairs-stage2", ()),
+    ("SimPER stage 2", "pref", "pref-stage2", ()),
+    (
+        "evaluation after stage 2",
+        "eval",
+        "eval",
+        ("model.path=${root}/pref-stage2/model", "run=${root}/eval-pref-stage2", "label=SimPER stage 2"),
+    ),
+    ("report", "report", "report", ()),
+)
+
+
+def run_demo(root: Path, seed: int) -> None:
+    """Run every step; finished ones are skipped and an unfinished one goes on, so calling it again continues.
+
+    Raises:
+        UserError: the recipes are not below the working directory, or a step failed.
+    """
+    if not (RECIPES / "sft.yaml").is_file():
+        raise UserError(f"{RECIPES} is not here; run the demo from the project's folder (make demo)")
+    began = time.monotonic()
+    say(f"[bold]demo[/bold]  seed {seed}, folder {root}")
+    say("[bold]0/11  data, tokenizer and tiny model[/bold]")
+    prepare(root, seed)
+    for number, (what, command, recipe, overrides) in enumerate(STEPS, start=1):
+        say(f"[bold]{number}/{len(STEPS)}  {what}[/bold]")
+        arguments = [str(RECIPES / f"{recipe}.yaml"), f"root={root}", f"seed={seed}", *overrides]
+        options = [] if command == "report" else ["--resume", "--skip-finished"]
+        step_began = time.monotonic()
+        status = subprocess.call([sys.executable, "-m", "posttrain", command, *arguments, *options])
+        if status:
+            raise UserError(
+                f"'{what}' ended with code {status}; its own message is above, and the same command goes on from there"
+            )
+        say(f"[dim]  {time.monotonic() - step_began:.0f} s[/dim]")
+    say(f"demo done in {(time.monotonic() - began) / 60:.1f} minutes")

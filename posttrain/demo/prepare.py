@@ -1,0 +1,44 @@
+"""Make what the demo starts from: the data files, the tokenizer and the untrained tiny model."""
+
+import json
+import time
+from pathlib import Path
+
+from posttrain.chat import read_template
+from posttrain.demo.data import write_data
+from posttrain.models.build import HybridShape, build_model
+from posttrain.models.load import save_model
+from posttrain.models.tokenizer import train_tokenizer
+from posttrain.terminal import say
+
+VOCABULARY = 512
+TOKENIZER_ROWS = 3000
+
+
+def prepare(root: Path, seed: int) -> None:
+    """Write `root/data` and `root/base`; what is already there is kept."""
+    base = root / "base"
+    if (base / "config.json").is_file():
+        return
+    began = time.monotonic()
+    paths = write_data(root / "data", seed)
+    texts = [text for name in ("sft_reasoning", "sft_non_reasoning") for text in _texts(paths[name])]
+    tokenizer = train_tokenizer(texts, vocab_size=VOCABULARY, chat_template=read_template("exaone4"))
+    model = build_model(HybridShape(), tokenizer, seed=seed)
+    save_model(model, tokenizer, base)
+    say(
+        f"  {base}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters, "
+        f"layers {' '.join(kind.split('_')[0] for kind in model.config.layer_types)}; {time.monotonic() - began:.0f} s"
+    )
+
+
+def _texts(path: Path) -> list[str]:
+    with path.open(encoding="utf-8") as lines:
+        rows = [json.loads(line) for _, line in zip(range(TOKENIZER_ROWS), lines, strict=False)]
+    return [
+        text
+        for row in rows
+        for message in row["messages"]
+        for key in ("reasoning_content", "content")
+        if (text := message.get(key))
+    ]

@@ -1,0 +1,10 @@
+"""Engines that continue prompts: vLLM, and a plain loop over a transformers model.
+
+- `engine`: what an engine is, and `open_engine`
+- `vllm_engine`: vLLM in this process
+- `transformers_engine`: a sampling loop of our own, for models and machines without vLLM
+"""
+
+from posttrain.inference.engine import Completion, Engine, open_engine
+
+__all__ = ["Completion", "Engine", "open_engine"]

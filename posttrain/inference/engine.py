@@ -1,0 +1,93 @@
+"""What an engine is: token ids of prompts in, token ids of completions out. Rendering and parsing are the caller's."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from posttrain.errors import UserError
+from posttrain.recipe import Decoding, EngineSection, ModelSection
+
+
+class Completion(NamedTuple):
+    """What follows a prompt: its token ids, the end-of-turn token included unless the token limit came first."""
+
+    token_ids: list[int]
+    is_truncated: bool
+
+
+class Engine(Protocol):
+    """Something that continues prompts; `contextlib.closing` makes it a context manager."""
+
+    def generate(
+        self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int
+    ) -> list[list[Completion]]:
+        """Sample `decoding.samples` completions of every prompt.
+
+        The same seed gives the same completions. Each sample has a random stream of its own, from the seed and the
+        indices of prompt and sample, so it does not depend on what else is asked for. What is left is rounding: another
+        batch rounds the logits differently in the last digit, which can tip a draw that lies on an edge.
+
+        Raises:
+            UserError: a prompt and `decoding.max_new_tokens` together are longer than the engine's `max_model_len`.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model and its cache; the engine cannot be used afterwards."""
+        ...
+
+
+def open_engine(section: EngineSection, model: ModelSection, tokenizer: Any) -> Engine:
+    """Load the model into the engine that the recipe names.
+
+    Raises:
+        UserError: the model cannot be loaded, or not with these settings.
+    """
+    if section.name == "vllm":
+        from posttrain.inference.vllm_engine import open_vllm_engine
+
+        return open_vllm_engine(section, model, tokenizer)
+    from posttrain.inference.transformers_engine import open_transformers_engine
+
+    return open_transformers_engine(section, model, tokenizer)
+
+
+def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
+    """The seed of one sample's own random stream, 0 to 2**63 - 1."""
+    state = np.random.SeedSequence((seed, prompt_index, sample_index)).generate_state(1, np.uint64)
+    return int(state[0] >> np.uint64(1))
+
+
+def end_token_ids(generation_config: Any, tokenizer: Any) -> list[int]:
+    """The tokens that end a completion: those of the model's generation settings, else the tokenizer's.
+
+    Raises:
+        UserError: neither names one, so nothing would ever end.
+    """
+    named = generation_config.eos_token_id
+    if named is None:
+        named = tokenizer.eos_token_id
+    if named is None or named == []:
+        raise UserError(
+            "neither the model's generation_config.json nor its tokenizer names an end-of-turn token; "
+            "set eos_token_id in generation_config.json"
+        )
+    return [int(token) for token in named] if isinstance(named, list | tuple) else [int(named)]
+
+
+def check_lengths(prompts_ids: Sequence[Sequence[int]], decoding: Decoding, max_model_len: int) -> None:
+    """Refuse what would not fit, so that no completion is cut shorter than the recipe says.
+
+    Raises:
+        UserError: names the first prompt that is empty or too long, and the lengths in tokens.
+    """
+    for index, prompt in enumerate(prompts_ids):
+        if not prompt:
+            raise UserError(f"prompt {index} has no tokens; a prompt needs at least one")
+        if len(prompt) + decoding.max_new_tokens > max_model_len:
+            raise UserError(
+                f"prompt {index} has {len(prompt)} tokens, which with {decoding.max_new_tokens} new ones "
+                f"(max_new_tokens) is more than the engine's {max_model_len}; "
+                "raise engine.max_model_len, lower max_new_tokens or leave the row out"
+            )

@@ -1,0 +1,57 @@
+"""Settings of the RL stage: TRL's `GRPOConfig` and what AGAPO adds."""
+
+from dataclasses import dataclass, field
+
+from trl import GRPOConfig
+
+from posttrain.objectives import AllCorrect, AllWrong, ImportanceLevel, KlEstimator, LengthTreatment
+
+
+@dataclass
+class AGAPOConfig(GRPOConfig):
+    """AGAPO (paper section 2.4.2). Every field of `GRPOConfig` that does not shape its loss keeps its meaning.
+
+    Attributes:
+        all_wrong: what a group without a correct response gets: `penalize` (a stated small negative advantage, the
+            paper's intent), `literal` (the printed equations: exactly zero) or `drop` (nothing at all).
+        all_wrong_penalty: the size of that advantage.
+        all_correct: `drop` (the paper) or `keep` groups without a wrong response.
+        std_floor: lower bound of the batch standard deviation that advantages are divided by.
+        kl_estimator: per-token estimator whose sum over a response is its KL: `k3` or `k2`.
+        length_treatment: `constant` sums log-probabilities and divides by `max_completion_length`, which only rescales
+            the step; `per_response_mean` divides by each response's own length, which changes the objective.
+        importance_cap: upper bound of the ratio to the sampling policy (truncated importance sampling).
+        importance_level: one ratio per `token` or one per `sequence`.
+        max_mismatch_kl: engine and trainer may disagree by this much (mean k3 over tokens, nats) on the same tokens
+            and weights; beyond it the run stops.
+        outcome_reward: name of the reward function that says whether a response is correct (0.5 or more); None: the
+            first one. Group types come from it alone, never from shaped rewards.
+    """
+
+    all_wrong: AllWrong = field(default="penalize")
+    all_wrong_penalty: float = field(default=0.1)
+    all_correct: AllCorrect = field(default="drop")
+    std_floor: float = field(default=1e-4)
+    kl_estimator: KlEstimator = field(default="k3")
+    length_treatment: LengthTreatment = field(default="constant")
+    importance_cap: float = field(default=2.0)
+    importance_level: ImportanceLevel = field(default="token")
+    max_mismatch_kl: float = field(default=0.01)
+    outcome_reward: str | None = field(default=None)
+
+    beta: float = field(default=0.01)
+    num_generations: int | None = field(default=8)
+    vllm_mode: str = field(default="colocate")
+    # AGAPO carries the ratio to the sampling policy itself, from the forward pass that it needs anyway.
+    vllm_importance_sampling_correction: bool = field(default=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("all_wrong_penalty", "importance_cap", "max_mismatch_kl", "std_floor"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+        if self.vllm_importance_sampling_correction:
+            raise ValueError(
+                "vllm_importance_sampling_correction would correct twice; AGAPO does it by importance_cap and "
+                "importance_level"
+            )

@@ -1,0 +1,93 @@
+"""The RL stage: recipe in, model folder out."""
+
+import json
+from typing import Any
+
+from datasets import Dataset
+
+from posttrain.chat import render_prompt, require_template
+from posttrain.data.rows import Row, read_all, source_files, split_prompt
+from posttrain.grading import Grader, sample_record
+from posttrain.models.load import load_model, load_tokenizer
+from posttrain.recipe import RLRecipe, make_config, resolved_yaml
+from posttrain.rl.bridge import OUTCOME, RewardBridge
+from posttrain.rl.config import AGAPOConfig
+from posttrain.rl.trainer import AGAPOTrainer, Rollouts
+from posttrain.runs import Run
+from posttrain.terminal import say
+from posttrain.training import export_model, fixed_arguments, lora_config, require_steps, train, with_defaults
+
+SAMPLES_EVERY_STEPS = 5
+SAMPLED_GROUPS = 2  # groups kept in samples.jsonl each time
+
+
+def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
+    """Sample, grade, update, export."""
+    files = source_files(recipe.data.sources)
+    tokenizer = load_tokenizer(recipe.model)
+    template = require_template(tokenizer, recipe.model.path)
+    grader = Grader(recipe.rewards)
+    rows = read_all(recipe.data.sources)
+    run = Run.start(recipe.run, "rl", resolved_yaml(recipe), recipe.seed, files, template, resume)
+    with run:
+        arguments = training_arguments(recipe, run)
+        require_steps(len(rows), arguments.generation_batch_size // arguments.num_generations, "prompts")
+        if run.is_main:
+            say(describe(arguments, len(rows)))
+        bridge = RewardBridge(grader, tokenizer, [tokenizer.eos_token_id])
+        trainer = AGAPOTrainer(
+            model=load_model(recipe.model, tokenizer),
+            reward_funcs=bridge.functions(),
+            args=arguments,
+            train_dataset=Dataset.from_list([_columns(tokenizer, row) for row in rows]),
+            processing_class=tokenizer,
+            peft_config=lora_config(recipe.lora),
+            on_rollouts=lambda rollouts: _keep_samples(run, bridge, rollouts, arguments.num_generations),
+        )
+        train(trainer, run, resume=resume)
+        export_model(trainer, tokenizer, run)
+        run.finish()
+
+
+def training_arguments(recipe: RLRecipe, run: Run) -> AGAPOConfig:
+    """TRL's arguments; the outcome is a reward function of weight 0, so that it is gathered with the others."""
+    return make_config(
+        AGAPOConfig,
+        {"logging_steps": 1, **with_defaults(recipe.trainer)},
+        "trainer",
+        **fixed_arguments(run, recipe.model, recipe.seed),
+        use_vllm=recipe.engine == "vllm",
+        reward_weights=[*(spec.weight for spec in recipe.rewards), 0.0],
+        outcome_reward=OUTCOME,
+    )
+
+
+def describe(arguments: AGAPOConfig, num_prompts: int) -> str:
+    """The batch arithmetic in one line."""
+    groups = arguments.generation_batch_size // arguments.num_generations
+    return (
+        f"  {num_prompts:,} prompts; a batch is {groups} groups of {arguments.num_generations}, "
+        f"{arguments.generation_batch_size} responses of at most {arguments.max_completion_length} tokens"
+    )
+
+
+def _columns(tokenizer: Any, row: Row) -> dict[str, str]:
+    prompt = render_prompt(tokenizer, split_prompt(row), row["mode"], row.get("tools"))
+    return {"prompt": prompt, "row": json.dumps({**row, "messages": split_prompt(row)}, ensure_ascii=False)}
+
+
+def _keep_samples(run: Run, bridge: RewardBridge, rollouts: Rollouts, group_size: int) -> None:
+    if not run.is_main or rollouts.step % SAMPLES_EVERY_STEPS:
+        return
+    kept = range(min(SAMPLED_GROUPS * group_size, len(bridge.attempts)))
+    run.append_samples(
+        sample_record(
+            bridge.attempts[index],
+            bridge.graded[index],
+            stage="rl",
+            step=rollouts.step,
+            group_type=rollouts.group_types[index],
+            advantage=rollouts.advantages[index],
+        )
+        for index in kept
+    )

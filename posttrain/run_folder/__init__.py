@@ -1,0 +1,6 @@
+"""What `runs.py` is made of.
+
+- `files`: writes that are whole or not there, and JSON lines that can lose their tail
+- `manifest`: what is written down so that a run can be explained and repeated
+- `reuse`: whether a folder that is already there may be used
+"""

@@ -1,0 +1,70 @@
+"""The SFT stage: recipe in, model folder out."""
+
+from typing import Any
+
+from datasets import Dataset
+from trl import SFTConfig
+
+from posttrain.chat import require_template
+from posttrain.data.mixing import Mixed, encode_sources, mix
+from posttrain.data.rows import source_files
+from posttrain.models.load import load_model, load_tokenizer
+from posttrain.recipe import SFTRecipe, make_config, resolved_yaml
+from posttrain.runs import Run
+from posttrain.sft.trainer import MODE_COLUMN, UnifiedCollator, UnifiedSFTTrainer
+from posttrain.terminal import say
+from posttrain.training import export_model, fixed_arguments, lora_config, require_steps, train, with_defaults
+
+
+def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
+    """Mix, train, export."""
+    files = source_files(recipe.data.sources)
+    tokenizer = load_tokenizer(recipe.model)
+    template = require_template(tokenizer, recipe.model.path)
+    mixed = plan(recipe, tokenizer)
+    run = Run.start(recipe.run, "sft", resolved_yaml(recipe), recipe.seed, files, template, resume)
+    with run:
+        arguments = training_arguments(recipe, run)
+        if run.is_main:
+            say(describe(mixed))
+        require_steps(len(mixed.rows), arguments.per_device_train_batch_size, "rows in the mix")
+        trainer = UnifiedSFTTrainer(
+            model=load_model(recipe.model, tokenizer),
+            args=arguments,
+            train_dataset=Dataset.from_list([_columns(row) for row in mixed.rows]),
+            processing_class=tokenizer,
+            data_collator=UnifiedCollator(pad_token_id=tokenizer.pad_token_id),
+            peft_config=lora_config(recipe.lora),
+        )
+        train(trainer, run, resume=resume)
+        export_model(trainer, tokenizer, run)
+        run.finish({"trained_tokens": mixed.trained_tokens, "all_tokens": mixed.all_tokens, "ratio": mixed.ratio})
+
+
+def plan(recipe: SFTRecipe, tokenizer: Any) -> Mixed:
+    """The training stream of the recipe, before any model is loaded."""
+    encoded = encode_sources(recipe.data.sources, tokenizer, max_length=recipe.data.max_length)
+    return mix(encoded, recipe.data.sources, recipe.mixer, seed=recipe.seed)
+
+
+def training_arguments(recipe: SFTRecipe, run: Run) -> SFTConfig:
+    """TRL's arguments: rows are already encoded and in order, so it neither prepares nor shuffles nor cuts them."""
+    return make_config(
+        SFTConfig,
+        {"num_train_epochs": 1, **with_defaults(recipe.trainer)},
+        "trainer",
+        **fixed_arguments(run, recipe.model, recipe.seed),
+        max_length=None,
+        train_sampling_strategy="sequential",
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def describe(mixed: Mixed) -> str:
+    """The mix in one line, in tokens that bear loss."""
+    parts = [f"{mode} {tokens:,}" for mode, tokens in mixed.trained_tokens.items()]
+    return f"  {len(mixed.rows):,} rows; trained tokens: {', '.join(parts)}; ratio {mixed.ratio:.3f}"
+
+
+def _columns(row: Any) -> dict[str, Any]:
+    return {"input_ids": row.input_ids, "labels": row.labels, MODE_COLUMN: row.mode_id}

@@ -1,0 +1,19 @@
+"""What a person sees in the terminal: plain lines, the same in a pipe."""
+
+from collections.abc import Mapping
+
+from rich.console import Console
+
+console = Console(highlight=False, soft_wrap=True)
+
+
+def progress_line(name: str, step: int, steps: int, seconds_left: float, figures: Mapping[str, float]) -> None:
+    """One line of progress, for instance `sft  300/1500  1:40 left  loss 0.21`."""
+    minutes, seconds = divmod(round(seconds_left), 60)
+    values = "  ".join(f"{key} {value:.3g}" for key, value in figures.items())
+    console.print(f"  {name}  {step}/{steps}  {minutes}:{seconds:02d} left  [dim]{values}[/dim]")
+
+
+def say(text: str) -> None:
+    """A line of plain text."""
+    console.print(text)

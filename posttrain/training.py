@@ -1,0 +1,127 @@
+"""What the three trainers have in common: their fixed arguments, resume, progress and the exported model."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from posttrain.errors import UserError
+from posttrain.models.load import save_model
+from posttrain.recipe import ModelSection, make_config
+from posttrain.records.callback import MetricsCallback
+from posttrain.runs import Run
+from posttrain.terminal import progress_line
+
+
+def fixed_arguments(run: Run, model: ModelSection, seed: int) -> dict[str, Any]:
+    """Trainer arguments that the recipe says elsewhere; `trainer:` may not repeat them."""
+    import torch
+
+    return {
+        "output_dir": str(run.checkpoints),
+        "seed": seed,
+        "bf16": model.dtype == "bfloat16",
+        "fp16": model.dtype == "float16",
+        "use_cpu": not torch.cuda.is_available(),
+    }
+
+
+def with_defaults(trainer: dict[str, Any]) -> dict[str, Any]:
+    """The recipe's `trainer:` section over our defaults, where they differ from the libraries'.
+
+    TensorBoard needs no account; not-finite losses are logged as they are; gradient checkpointing is a choice.
+    """
+    import torch
+
+    defaults = {
+        "report_to": ["tensorboard"],
+        "logging_nan_inf_filter": False,
+        "logging_steps": 10,
+        "gradient_checkpointing": False,
+        "dataloader_pin_memory": torch.cuda.is_available(),
+        "save_total_limit": 2,
+        "disable_tqdm": True,
+    }
+    return {**defaults, **trainer}
+
+
+def lora_config(section: dict[str, Any] | None) -> Any:
+    """The `LoraConfig` of the recipe's `lora:` section; None: all weights are trained."""
+    if section is None:
+        return None
+    from peft import LoraConfig
+
+    return make_config(LoraConfig, section, "lora", task_type="CAUSAL_LM")
+
+
+def train(trainer: Any, run: Run, *, resume: bool) -> None:
+    """Train, from the newest whole checkpoint when resuming; metrics go to the run folder, progress to the terminal."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    trainer.add_callback(MetricsCallback(run))
+    trainer.add_callback(ProgressLines(run))
+    checkpoint = run.last_checkpoint() if resume else None
+    run.truncate_metrics(after_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def export_model(trainer: Any, tokenizer: Any, run: Run) -> Path:
+    """Write `model/`: a folder that plain transformers and plain vLLM load. Adapters are merged; shards are gathered.
+
+    Collective: every process must call it.
+    """
+    from peft import PeftModel
+
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if isinstance(model, PeftModel):
+        model = model.merge_and_unload()
+    state_dict = trainer.accelerator.get_state_dict(trainer.model_wrapped) if _is_sharded(trainer) else None
+    if run.is_main:
+        save_model(model, tokenizer, run.model_dir, state_dict=state_dict)
+    trainer.accelerator.wait_for_everyone()
+    return run.model_dir
+
+
+def require_steps(num_rows: int, rows_per_step: int, what: str) -> None:
+    """Refuse a data set that does not fill one optimizer step.
+
+    Raises:
+        UserError: fewer rows than a step takes.
+    """
+    if num_rows < rows_per_step:
+        raise UserError(f"got {num_rows} {what}, one step takes {rows_per_step}; give more data or a smaller batch")
+
+
+def _is_sharded(trainer: Any) -> bool:
+    return bool(trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+
+
+class ProgressLines(TrainerCallback):
+    """A line every few seconds: step, share done, time left, and the figures worth watching."""
+
+    WATCHED = ("loss", "tokens/ratio", "reward", "outcome", "groups/mixed", "rollout/mismatch_kl", "kl", "margin")
+    SECONDS = 5.0
+
+    def __init__(self, run: Run) -> None:
+        self._is_main = run.is_main
+        self._stage = run.folder.name
+        self._began = self._last = time.monotonic()
+        self._first_step = 0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Start the clock."""
+        self._began = self._last = time.monotonic()
+        self._first_step = state.global_step
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Print, unless the last line is too fresh."""
+        now, is_end = time.monotonic(), state.global_step >= state.max_steps
+        if not self._is_main or not logs or "train_runtime" in logs or (now - self._last < self.SECONDS and not is_end):
+            return
+        self._last = now
+        done = state.global_step - self._first_step
+        left = (now - self._began) / max(done, 1) * (state.max_steps - state.global_step)
+        figures = {key: float(logs[key]) for key in self.WATCHED if key in logs}
+        progress_line(self._stage, state.global_step, state.max_steps, left, figures)

@@ -1,0 +1,77 @@
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+import posttrain.report
+from posttrain.report.charts import language_charts, stage_charts
+from posttrain.report.load import StageRun
+
+
+@pytest.fixture
+def charts_of(tmp_path):
+    return lambda rows, **options: {
+        chart.title: chart for chart in stage_charts(StageRun("s", tmp_path, {}, "", rows), **options)
+    }
+
+
+def test_only_what_was_logged_is_drawn(charts_of):
+    charts = charts_of([{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.0}])
+    assert list(charts) == ["Loss"]
+    trace = charts["Loss"].figure["data"][0]
+    assert (trace["x"], trace["y"]) == ([1, 2], [2.0, 1.0])
+
+
+def test_a_value_that_is_not_finite_is_a_gap_and_a_curve_of_gaps_is_no_chart(charts_of):
+    charts = charts_of([{"step": 1, "loss": 2.0, "kl": None}, {"step": 2, "loss": None, "kl": None}])
+    assert list(charts) == ["Loss"]
+    assert charts["Loss"].figure["data"][0]["y"] == [2.0, None]
+
+
+def test_group_shares_are_stacked_between_0_and_1(charts_of):
+    rows = [{"step": 1, "groups/all_correct": 0.2, "groups/mixed": 0.5, "groups/all_wrong": 0.3}]
+    figure = charts_of(rows)["Groups"].figure
+    assert {trace["stackgroup"] for trace in figure["data"]} == {"one"}
+    assert [trace["y"] for trace in figure["data"]] == [[0.2], [0.5], [0.3]]
+    assert figure["layout"]["yaxis"]["range"] == [0, 1]
+
+
+def test_a_long_curve_keeps_its_raw_values_under_a_moving_median(charts_of):
+    values = [1.0] * 200
+    values[100] = 50.0
+    raw, smooth = charts_of([{"step": step, "loss": value} for step, value in enumerate(values)])["Loss"].figure["data"]
+    assert raw["y"][100] == 50.0
+    assert set(smooth["y"]) == {1.0}
+
+
+def test_the_asked_token_ratio_is_a_level_in_its_chart_only(charts_of):
+    charts = charts_of([{"step": 1, "loss": 2.0, "tokens/ratio": 1.4}], asked_ratio=1.5)
+    assert [shape["y0"] for shape in charts["Token ratio"].figure["layout"]["shapes"]] == [1.5]
+    assert "shapes" not in charts["Loss"].figure["layout"]
+
+
+def test_bars_carry_percentages_and_both_sides_of_the_interval(stages):
+    accuracy, language = language_charts(stages)["reasoning, greedy"]
+    assert [trace["name"] for trace in accuracy.figure["data"]] == [stage.name for stage in stages]
+    trace = accuracy.figure["data"][0]
+    assert trace["x"] == ["English", "Korean", "Spanish"]
+    interval = stages[0].decoding("reasoning, greedy").metric("accuracy", "en")
+    assert trace["y"][0] == pytest.approx(100 * interval.mean, rel=1e-4)
+    assert trace["error_y"]["array"][0] == pytest.approx(100 * (interval.high - interval.mean), rel=1e-4)
+    assert trace["error_y"]["arrayminus"][0] == pytest.approx(100 * (interval.mean - interval.low), rel=1e-4)
+    assert language.title == "Answers in the question's language"
+
+
+def test_stages_without_evaluation_have_no_bars(make_run, tmp_path):
+    assert language_charts([StageRun("s", tmp_path, {})]) == {}
+
+
+def test_every_colour_is_a_variable_of_the_style_sheet(stages):
+    figures = [chart.figure for stage in stages for chart in stage_charts(stage, asked_ratio=1.5)]
+    figures += [chart.figure for charts in language_charts(stages).values() for chart in charts]
+    text = json.dumps(figures)
+    style = (Path(posttrain.report.__file__).parent / "page.css").read_text()
+    defined = re.findall(r"(--[\w-]+):", style)
+    assert set(re.findall(r"var\((--[\w-]+)\)", text)) <= set(defined)
+    assert not re.search(r'"#|rgb|"(red|blue|green|black|white)"', text)

@@ -1,0 +1,126 @@
+import pytest
+
+from posttrain.report.health import asked_ratio, findings
+from posttrain.report.load import Decoding, Evaluation, Group, Interval, StageRun
+
+
+@pytest.fixture
+def said(tmp_path):
+    """`said(rows, manifest=...)`: text -> is_fine of every finding on a run with these metrics."""
+
+    def judge(rows=(), *, manifest=None, recipe="", evaluation=None):
+        stage = StageRun("s", tmp_path, manifest or {}, recipe, list(rows), evaluation=evaluation)
+        return {finding.text: finding.is_fine for finding in findings(stage)}
+
+    return judge
+
+
+def curve(key, values):
+    return [{"step": step, key: value} for step, value in enumerate(values, start=1)]
+
+
+def evaluated(**metrics):
+    groups = {"all": Group(600, {name: Interval(mean, mean, mean) for name, mean in metrics.items()})}
+    return Evaluation("s", "model", 600, {"greedy": Decoding("greedy", "reasoning", {}, groups)})
+
+
+def test_nothing_is_said_about_data_that_is_not_there(said):
+    assert said() == {}
+
+
+def test_weights_in_sync_are_reported_with_the_largest_mismatch(said):
+    rows = [
+        {"step": step, "rollout/weights_in_sync": 1, "rollout/mismatch_kl": kl}
+        for step, kl in ((1, 0.0003), (2, 0.0002))
+    ]
+    assert said(rows) == {"weights in sync at every step: largest mismatch KL 0.0003": True}
+
+
+def test_stale_weights_are_called_by_name(said):
+    text = "stale weights: the rollout engine was out of sync at 2 steps, first at step 2 of 3"
+    assert said(curve("rollout/weights_in_sync", [1, 0, 0])) == {text: False}
+
+
+def test_a_gradient_spike_names_its_step_and_size(said):
+    assert said(curve("grad_norm", [1.0] * 30 + [8.0] + [1.0] * 9)) == {
+        "gradient norm spiked at step 31: 8, 8 times the median": False
+    }
+
+
+def test_large_gradients_while_warming_up_are_no_spike(said):
+    assert said(curve("grad_norm", [9.0, 8.0] + [1.0] * 38)) == {
+        "gradient norm without spikes: median 1, largest 9": True
+    }
+
+
+def test_numbers_that_are_not_finite_are_reported(said):
+    assert said(curve("grad_norm", [1.0, None, 1.0]))["gradient norm was not a finite number at step 2"] is False
+
+
+@pytest.mark.parametrize(("ratio", "is_fine"), [(1.5, True), (1.56, True), (1.8, False), (1.2, False)])
+def test_the_token_ratio_is_held_against_the_recipe(said, ratio, is_fine):
+    recipe = "mixer: {args: {shares: {reasoning: 3, non_reasoning: 2}}}"
+    text = f"realised token ratio {ratio:.2f}, asked for 1.50"
+    assert said(curve("tokens/ratio", [9.0, ratio]), recipe=recipe) == {text: is_fine}
+
+
+def test_without_a_mixer_the_token_ratio_is_only_told(said):
+    assert said(curve("tokens/ratio", [1.5])) == {"realised token ratio, reasoning to non-reasoning, 1.50": True}
+
+
+@pytest.mark.parametrize("recipe", ["", "mixer: null", "mixer: {args: {shares: {a: 1}}}", "[", "- 1"])
+def test_a_recipe_that_asks_for_no_ratio_has_none(tmp_path, recipe):
+    assert asked_ratio(StageRun("s", tmp_path, {}, recipe)) is None
+
+
+def test_a_reward_that_falls_is_instability_when_the_gradients_spike_too(said):
+    rewards = [0.4 + 0.03 * step for step in range(10)] + [0.3] * 10
+    fell = "reward was 0.655 around step 9 and ended at 0.3"
+    assert said(curve("reward", rewards)) == {f"reward fell: {fell}": False}
+    norms = [1.0] * 12 + [20.0] + [1.0] * 7
+    rows = [
+        {"step": step + 1, "reward": reward, "grad_norm": norm}
+        for step, (reward, norm) in enumerate(zip(rewards, norms, strict=True))
+    ]
+    assert said(rows)[f"RL instability: {fell}"] is False
+
+
+def test_a_reward_that_rises_is_fine(said):
+    assert said(curve("reward", [0.2, 0.4, 0.6])) == {"reward rose from 0.2 to 0.6": True}
+
+
+def test_mode_adherence_is_the_worst_decodings(said):
+    assert said(evaluation=evaluated(mode_adherence=0.998)) == {"mode adherence 99.8 % (greedy)": True}
+    assert said(evaluation=evaluated(mode_adherence=0.6)) == {"mode collapse: adherence only 60.0 % (greedy)": False}
+
+
+def test_truncation_is_only_told_when_it_hurts(said):
+    assert said(evaluation=evaluated(truncated=0.01)) == {}
+    assert said(evaluation=evaluated(truncated=0.3)) == {"30.0 % of the answers ran out of tokens (greedy)": False}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "text", "is_fine"),
+    [
+        ({"status": "finished", "seconds": 370.0}, "finished after 6 min 10 s", True),
+        ({"status": "finished", "seconds": 370.0, "resumed": [{}]}, "finished after 6 min 10 s, resumed 1 time", True),
+        (
+            {"status": "failed", "seconds": 5, "notes": {"error": "OSError: full"}},
+            "failed after 5 s: OSError: full",
+            False,
+        ),
+        ({"status": "interrupted", "seconds": None}, "interrupted", False),
+    ],
+)
+def test_how_a_run_ended_is_told(said, manifest, text, is_fine):
+    assert said(manifest=manifest) == {text: is_fine}
+
+
+def test_both_probabilities_falling_together_wants_a_look(said):
+    rows = [{"step": step, "prob/chosen": 0.8 / step, "prob/rejected": 0.7 / step} for step in (1, 2)]
+    assert list(said(rows).values()) == [False]
+
+
+def test_what_wants_a_look_comes_first(said):
+    rows = curve("grad_norm", [1.0] * 30 + [8.0])
+    assert list(said(rows, manifest={"status": "finished"}).values()) == [False, True]

@@ -1,0 +1,226 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from posttrain import __version__, cli
+from posttrain.environment import DEFAULTS, prepare_environment
+from posttrain.recipe import STAGES, load_recipe, resolved_yaml
+from posttrain.runs import Run
+
+RECIPE = """\
+stage: pref
+run: {run}
+model: {{path: base}}
+pairs: [pairs.parquet]
+trainer: {{learning_rate: 1e-6}}
+"""
+Call = tuple[str, tuple[Any, ...], dict[str, Any]]
+HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "numpy", "accelerate", "peft")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "pref.yaml"
+    path.write_text(RECIPE.format(run=tmp_path / "run"))
+    return path
+
+
+def posttrain(*words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "posttrain", *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_help_names_every_command() -> None:
+    done = posttrain("--help")
+    assert done.returncode == 0
+    for command in [*STAGES, "check", "demo"]:
+        assert f"\n    {command} " in done.stdout
+
+
+def test_version_is_the_packages() -> None:
+    assert posttrain("--version").stdout == f"posttrain {__version__}\n"
+
+
+def test_importing_the_command_line_imports_nothing_heavy() -> None:
+    code = "import sys, posttrain.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    loaded = set(done.stdout.split())
+    assert "posttrain.recipe" in loaded
+    assert not loaded & set(HEAVY)
+
+
+def test_help_and_recipe_errors_come_at_once(recipe: Path) -> None:
+    for words in [("--help",), ("sft", recipe), ("pref", recipe, "sed=3")]:
+        took = []
+        for _ in range(3):  # the best of three: the machine may be busy
+            start = time.perf_counter()
+            posttrain(*words)
+            took.append(time.perf_counter() - start)
+        assert min(took) < 0.5
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["pref", "{recipe}", "sed=3"], ["override 'sed=3'", "did you mean 'seed'?"]),
+        (["pref", "{recipe}", "seed"], ["override 'seed'", "section.key=value"]),
+        (["pref", "{recipe}", "--resume", "model.pth=x"], ["'model.pth'", "did you mean 'model.path'?"]),
+        (["pref", "{recipe}", "seed=x"], ["seed: got 'x'", "a whole number"]),
+        (["pref", "{recipe}x"], ["{recipe}x: no such recipe file", "did you mean 'pref.yaml'?"]),
+        (["sft", "{recipe}"], ["is for stage pref, the command is sft", "posttrain pref {recipe}"]),
+        (["check", "{recipe}", "pairs=[]"], ["pairs: got []", "at least one entry"]),
+        (["pref", "{recipe}", "root=a\nb", "run=${{x}}"], ["run: Interpolation key 'x' not found"]),
+    ],
+)
+def test_users_mistake_is_one_line_and_exit_code_2(recipe: Path, words: list[str], parts: list[str]) -> None:
+    done = posttrain(*(word.format(recipe=recipe) for word in words))
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part.format(recipe=recipe) in done.stderr
+
+
+def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "broken.yaml"
+    path.write_text("stage: sft\nmodel: {path: x\nrun: y\n")
+    done = posttrain("sft", path)
+    assert done.returncode == 2
+    assert f"{path}, line 3" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        ([], "COMMAND"),
+        (["train", "x.yaml"], "invalid choice: 'train'"),
+        (["pref"], "RECIPE"),
+        (["pref", "x.yaml", "--resme-now"], "--resme-now"),
+        (["demo", "x.yaml"], "x.yaml"),
+        (["demo", "--seed", "one"], "--seed"),
+    ],
+)
+def test_wrong_command_line_shows_usage_and_exits_2(words: list[str], part: str) -> None:
+    done = posttrain(*words)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+    assert part in done.stderr
+
+
+def test_finished_run_is_skipped_in_one_line_before_anything_heavy(recipe: Path, tmp_path: Path) -> None:
+    with Run.start(tmp_path / "run", "pref", resolved_yaml(load_recipe(recipe)), 0, [], None, False, is_main=True):
+        pass
+    done = posttrain("pref", recipe, "--skip-finished")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{tmp_path / 'run'} is finished: skipped\n"
+    changed = posttrain("pref", recipe, "--skip-finished", "seed=1")
+    assert changed.returncode == 2
+    assert "seed was 0 and is now 1" in changed.stderr
+
+
+# The stages belong to other parts of the house; a tiny module in a stage's place shows what the dispatch hands over.
+
+
+@pytest.fixture
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of our variables is set, and none that is set in the test stays."""
+    for key in DEFAULTS:
+        monkeypatch.setenv(key, "so that undoing restores the state before")
+        monkeypatch.delenv(key)
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch, bare_environment: None) -> list[Call]:
+    seen: list[Call] = []
+    for target in [*(target for target, _ in cli.STAGES.values()), cli.CHECK, cli.DEMO]:
+        name, _, function = target.partition(":")
+        module = ModuleType(name)
+
+        def record(*args: Any, _target: str = target, **kwargs: Any) -> None:
+            assert all(os.environ[key] for key in DEFAULTS)
+            seen.append((_target, args, kwargs))
+
+        setattr(module, function, record)
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # pytest keeps its own handlers
+    return seen
+
+
+def test_stage_gets_its_recipe_with_overrides_on_both_sides_of_an_option(recipe: Path, calls: list[Call]) -> None:
+    assert cli.main(["pref", str(recipe), "seed=1", "--resume", "seed=2", "trainer.beta=-1"]) == 0
+    [(target, (loaded,), keywords)] = calls
+    assert target == "posttrain.preference.stage:run_stage"
+    assert loaded == load_recipe(recipe, ["seed=2", "trainer.beta=-1"])
+    assert keywords == {"resume": True}
+
+
+def test_every_stage_has_its_own_target(tmp_path: Path) -> None:
+    assert list(cli.STAGES) == list(STAGES)
+    assert len({target for target, _ in cli.STAGES.values()}) == len(STAGES)
+
+
+def test_check_takes_a_recipe_of_any_stage(recipe: Path, calls: list[Call]) -> None:
+    assert cli.main(["check", str(recipe)]) == 0
+    assert calls == [(cli.CHECK, (load_recipe(recipe),), {})]
+
+
+def test_demo_gets_its_folder_and_seed(calls: list[Call]) -> None:
+    assert cli.main(["demo", "--seed", "2", "--root", "x/y"]) == 0
+    assert cli.main(["demo"]) == 0
+    assert [args for _, args, _ in calls] == [(Path("x/y"), 2), (Path("runs/demo"), 0)]
+
+
+STAGE = """
+import os, signal, sys, types
+from posttrain import cli
+from posttrain.recipe import resolved_yaml
+from posttrain.runs import Run
+
+def run_stage(recipe, *, resume):
+    with Run.start(recipe.run, recipe.stage, resolved_yaml(recipe), recipe.seed, [], None, resume, is_main=True):
+        {body}
+
+module = types.ModuleType("posttrain.preference.stage")
+module.run_stage = run_stage
+sys.modules[module.__name__] = module
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_signal_marks_the_run_interrupted_and_exits_130_with_one_line(recipe: Path, tmp_path: Path, name: str) -> None:
+    code = STAGE.format(body=f"os.kill(os.getpid(), signal.{name})")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "pref", str(recipe)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 130
+    assert done.stderr.startswith("interrupted: ")
+    assert "--resume" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert '"status": "interrupted"' in (tmp_path / "run" / "manifest.json").read_text()
+
+
+def test_bug_in_a_stage_flies_with_its_traceback_and_marks_the_run_failed(recipe: Path, tmp_path: Path) -> None:
+    code = STAGE.format(body="raise RuntimeError('a bug')")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "pref", str(recipe)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert '"status": "failed"' in (tmp_path / "run" / "manifest.json").read_text()
+
+
+def test_environment_keeps_what_the_user_set(monkeypatch: pytest.MonkeyPatch, bare_environment: None) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
+    prepare_environment()
+    assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "7"
+    assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
