@@ -14,7 +14,12 @@ from posttrain.run_folder.files import append_json_lines, keep_steps, write_json
 from posttrain.run_folder.manifest import Manifest, git_revision, installed_versions, new_manifest, now
 from posttrain.run_folder.reuse import check_same, find_unfinished, is_finished
 
-__all__ = ["Run", "is_finished", "write_json_atomically", "write_text_atomically"]
+__all__ = ["Run", "checkpoints_of", "is_finished", "write_json_atomically", "write_text_atomically"]
+
+
+def checkpoints_of(folder: Path | str) -> Path:
+    """Where the trainer of the run in `folder` puts its checkpoints."""
+    return Path(folder) / "checkpoints"
 
 
 class Run:
@@ -31,7 +36,7 @@ class Run:
 
     def __init__(self, folder: Path, manifest: Manifest | None) -> None:
         self.folder = folder
-        self.checkpoints = folder / "checkpoints"
+        self.checkpoints = checkpoints_of(folder)
         self.model_dir = folder / "model"
         self.is_main = manifest is not None
         self._manifest = manifest

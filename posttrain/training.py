@@ -10,17 +10,16 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from posttrain.errors import UserError
 from posttrain.models.load import save_model
 from posttrain.recipe import ModelSection, make_config
-from posttrain.records.callback import MetricsCallback
-from posttrain.runs import Run
+from posttrain.runs import Run, checkpoints_of
 from posttrain.terminal import progress_line
 
 
-def fixed_arguments(run: Run, model: ModelSection, seed: int) -> dict[str, Any]:
+def fixed_arguments(run_folder: str, model: ModelSection, seed: int) -> dict[str, Any]:
     """Trainer arguments that the recipe says elsewhere; `trainer:` may not repeat them."""
     import torch
 
     return {
-        "output_dir": str(run.checkpoints),
+        "output_dir": str(checkpoints_of(run_folder)),
         "seed": seed,
         "bf16": model.dtype == "bfloat16",
         "fp16": model.dtype == "float16",
@@ -60,7 +59,7 @@ def train(trainer: Any, run: Run, *, resume: bool) -> None:
     """Train, from the newest whole checkpoint when resuming; metrics go to the run folder, progress to the terminal."""
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
-    trainer.add_callback(MetricsCallback(run))
+    trainer.add_callback(MetricsLines(run))
     trainer.add_callback(ProgressLines(run))
     checkpoint = run.last_checkpoint() if resume else None
     run.truncate_metrics(after_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0)
@@ -96,6 +95,20 @@ def require_steps(num_rows: int, rows_per_step: int, what: str) -> None:
 
 def _is_sharded(trainer: Any) -> bool:
     return bool(trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+
+
+class MetricsLines(TrainerCallback):
+    """Every log of a trainer becomes a line of `metrics.jsonl`."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Keep the numbers; the trainer's own summary (`train_runtime`, ...) is not a step's metrics."""
+        if logs is None or "train_runtime" in logs:
+            return
+        numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
+        self._run.append_metrics(state.global_step, numbers)
 
 
 class ProgressLines(TrainerCallback):

@@ -31,10 +31,9 @@ def encode_rows(rows: Sequence[Row], tokenizer: Any, *, source: str, max_length:
     """
     encoded = []
     for number, row in enumerate(rows, start=1):
-        if row["messages"][-1]["role"] != "assistant":
-            raise UserError(
-                f"{source}, row {number}: the last message is from '{row['messages'][-1]['role']}'; SFT needs an assistant's"
-            )
+        last = row["messages"][-1]["role"]
+        if last != "assistant":
+            raise UserError(f"{source}, row {number}: the last message is from '{last}'; SFT needs an assistant's")
         rendered = render_for_training(tokenizer, row["messages"], row.get("tools"))
         if max_length is not None and len(rendered.input_ids) > max_length:
             raise UserError(

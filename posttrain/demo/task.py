@@ -4,8 +4,8 @@ A problem is `4+7*3-2`; one works from left to right and keeps only the last dig
 one of 240 facts (running digit, operator, operand), so a tiny model can learn to reason step by step and cannot
 answer long chains at once. Answers are verifiable, and the wording carries what later stages are meant to change:
 
-- a *teacher* that gets a fixed third of the multiplication-and-subtraction facts wrong more often than not (RL can find out which:
-  nothing in the SFT data marks them);
+- a *teacher* that gets a fixed share of the facts wrong more often than not (RL can find out which: nothing in the SFT
+  data marks them);
 - harmless re-checks of finished steps (conciseness can cut them);
 - Korean and Spanish questions that are answered in English (language consistency can mend them).
 """

@@ -1,7 +1,10 @@
 """vLLM in this process."""
 
+import gc
+import logging
 import math
 import os
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +13,15 @@ from posttrain.environment import prepare_environment
 from posttrain.errors import UserError
 from posttrain.inference.engine import Completion, check_lengths, end_token_ids, sample_seed
 from posttrain.recipe import Decoding, EngineSection, ModelSection
+
+# What vLLM warns about on a CPU and nobody has to act on: logger -> parts of messages.
+NOISE = {
+    "vllm.engine.arg_utils": ("global random seed is set", "support disabling chunked prefill"),
+    "vllm.config.vllm": ("Model Runner V2 requires Triton", "Enforce eager set", "Inductor compilation was disabled"),
+    "vllm.platforms.cpu": ("triton-cpu is expected", "Reset SSM cache type"),
+    "vllm.triton_utils.importing": ("doesn't include CPU backend",),
+    "vllm.v1.worker.cpu_worker": ("is not found in LD_PRELOAD", "doesn't allow to use `torch.set_num_threads`"),
+}
 
 
 class VLLMEngine:
@@ -28,65 +40,107 @@ class VLLMEngine:
         self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int
     ) -> list[list[Completion]]:
         """See `Engine.generate`. vLLM batches as it sees fit; a prompt that is repeated is read once."""
-        from vllm import SamplingParams
-
         check_lengths(prompts_ids, decoding, self._llm.model_config.max_model_len)
         samples = range(decoding.samples)
         prompts = [{"prompt_token_ids": list(prompt)} for prompt in prompts_ids for _ in samples]
         params = [
-            SamplingParams(
-                temperature=decoding.temperature,
-                top_p=decoding.top_p,
-                top_k=decoding.top_k,
-                max_tokens=decoding.max_new_tokens,
-                stop_token_ids=self._end_ids,
-                seed=sample_seed(seed, prompt_index, sample_index),
-                detokenize=False,
-            )
+            self._sampling_params(decoding, sample_seed(seed, prompt_index, sample_index))
             for prompt_index in range(len(prompts_ids))
             for sample_index in samples
         ]
-        outputs = self._llm.generate(prompts, params, use_tqdm=False) if prompts else []
-        completions = [
-            Completion(list(output.outputs[0].token_ids), output.outputs[0].finish_reason == "length")
-            for output in outputs
-        ]
-        return [completions[start : start + decoding.samples] for start in range(0, len(outputs), decoding.samples)]
+        outputs = [request.outputs[0] for request in self._llm.generate(prompts, params, use_tqdm=False)]
+        completions = [Completion(list(output.token_ids), output.finish_reason == "length") for output in outputs]
+        return [completions[start : start + len(samples)] for start in range(0, len(completions), len(samples))]
 
     def close(self) -> None:
-        """Shut the engine down, so that another one can be opened in this process."""
+        """Shut vLLM down, so that another engine can be opened in this process."""
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
+        gc.collect()
+
+    def _sampling_params(self, decoding: Decoding, seed: int) -> Any:
+        from vllm import SamplingParams
+
+        return SamplingParams(
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            top_k=decoding.top_k,
+            max_tokens=decoding.max_new_tokens,
+            stop_token_ids=self._end_ids,
+            ignore_eos=True,  # the tokenizer's own: all that ends a completion is in `stop_token_ids`
+            seed=seed,
+            detokenize=False,
+        )
 
 
 def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any) -> VLLMEngine:
-    """Start vLLM with the recipe's dtype and cache size.
+    """Start vLLM with the recipe's dtype and, on a CPU, its cache size; on a GPU vLLM takes its usual share of memory.
 
-    `section.memory_gb` holds on a CPU; on a GPU vLLM measures what is free and takes its usual share of it.
+    `model.attn_implementation` names kernels of transformers and means nothing here.
 
     Raises:
         UserError: vLLM is not installed, or refuses the model or the settings.
     """
     prepare_environment()
+    silence_known_warnings()
     try:
         from vllm import LLM
         from vllm.platforms import current_platform
     except ImportError as error:
-        raise UserError(f"vLLM cannot be imported ({error}); install it or set engine: transformers") from error
-    given = {"max_model_len": section.max_model_len, "max_num_seqs": section.max_num_seqs}
+        raise UserError(f"vLLM cannot be imported ({error}); install it, or set engine: transformers") from error
+    options = {"max_model_len": section.max_model_len, "max_num_seqs": section.max_num_seqs}
     if current_platform.is_cpu():
-        given["kv_cache_memory_bytes"] = math.ceil(section.memory_gb * 2**30)
+        options |= _cpu_options(section)
     try:
-        with _without("VLLM_CPU_KVCACHE_SPACE"):
+        with _without_variable("VLLM_CPU_KVCACHE_SPACE"):  # whole GB only, and it would win over the recipe
             llm = LLM(
                 model=model.path,
-                dtype=model.dtype,  # vLLM's own choice runs a float32 model in bfloat16
-                skip_tokenizer_init=True,
-                seed=0,
+                dtype=model.dtype,  # left alone, vLLM runs a float32 model in bfloat16
                 disable_log_stats=True,
-                **{key: value for key, value in given.items() if value is not None},
+                use_tqdm_on_load=False,
+                **{key: value for key, value in options.items() if value is not None},
             )
     except (ValueError, OSError) as error:
         raise UserError(f"vLLM refuses '{model.path}' with these settings: {error}") from error
-    generation_config = _generation_config(model.path)
-    return VLLMEngine(llm, end_token_ids(generation_config, tokenizer))
+    return VLLMEngine(llm, end_token_ids(_generation_config(model.path), tokenizer))
+
+
+def silence_known_warnings() -> None:
+    """Drop the messages in `NOISE`, by logger and text; every other warning of vLLM stays."""
+    for name in NOISE:
+        logging.getLogger(name).addFilter(_is_news)
+    warnings.filterwarnings("ignore", message="`torch.distributed.reduce_op` is deprecated", category=FutureWarning)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not any(part in record.getMessage() for part in NOISE[record.name])
+
+
+def _cpu_options(section: EngineSection) -> dict[str, Any]:
+    return {
+        "kv_cache_memory_bytes": math.ceil(section.memory_gb * 2**30),
+        # Compiling takes 9 s at every start and makes small models no faster.
+        "enforce_eager": True,
+        # A prompt read in two pieces crashes vLLM's sampler on a CPU when requests have seeds of their own.
+        "enable_chunked_prefill": False,
+    }
+
+
+def _generation_config(model_path: str) -> Any:
+    """The folder's generation settings; as in transformers, those in the model's configuration where it has none."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        return GenerationConfig.from_pretrained(model_path)
+    except OSError:
+        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model_path))
+
+
+@contextmanager
+def _without_variable(name: str) -> Iterator[None]:
+    value = os.environ.pop(name, None)
+    try:
+        yield
+    finally:
+        if value is not None:
+            os.environ[name] = value

@@ -38,7 +38,9 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # weights load in one go; the bar would break up our lines
     _require_folder(section.path)
     options: dict[str, Any] = {"dtype": getattr(torch, section.dtype)}
     if section.attn_implementation is not None:
@@ -54,6 +56,14 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
             "use the tokenizer the model was trained with, or resize the embedding"
         )
     return model
+
+
+def read_config(section: ModelSection) -> Any:
+    """The configuration of a model, without its weights."""
+    from transformers import AutoConfig
+
+    _require_folder(section.path)
+    return AutoConfig.from_pretrained(section.path)
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path, *, state_dict: Any = None) -> None:

@@ -3,11 +3,13 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, zip_longest
-from typing import NamedTuple
+from itertools import zip_longest
+from typing import NamedTuple, TypeVar
 
 from posttrain.grading import Graded
 from rewards.contract import Attempt
+
+T = TypeVar("T")
 
 LANGUAGE_REWARD = "language"  # the name of the reward that says whether the answer is in the question's language
 
@@ -86,23 +88,18 @@ def shortest_correct(
     correct = sorted((i for i in scorable if samples[i].is_correct), key=lambda i: len(samples[i].token_ids))
     if not correct:
         return PairOutcome((), "no_correct" if scorable else "unscorable")
-    wrong = [Candidate(i, "wrong") for i in scorable if samples[i].is_wrong]
-    if len(correct) / len(scorable) >= min_correct_share:
-        chosen = correct[0]
-        shortest = len(samples[chosen].token_ids)
-        longer = [
-            Candidate(i, "longer")
-            for i in scorable
-            if not samples[i].is_wrong
-            and len(samples[i].token_ids) > shortest
-            and len(samples[i].token_ids) >= min_length_ratio * shortest
-        ]
-    else:
-        chosen, longer = correct[len(correct) // 2], []
-    wrong, longer = (_distinct(samples, chosen, some, rng) for some in (wrong, longer))
-    first, second = (wrong, longer) if rng.random() < 0.5 else (longer, wrong)
-    in_turn = [item for item in chain(*zip_longest(first, second)) if item is not None]
-    return _outcome(samples, chosen, in_turn, pairs_per_query)
+    is_trusted = len(correct) / len(scorable) >= min_correct_share
+    chosen = correct[0 if is_trusted else len(correct) // 2]
+    length = len(samples[chosen].token_ids)
+    wrong = [Pair(chosen, i, "wrong") for i in scorable if samples[i].is_wrong]
+    longer = [
+        Pair(chosen, i, "longer")
+        for i in (scorable if is_trusted else [])
+        if not samples[i].is_wrong and len(samples[i].token_ids) >= max(length + 1, min_length_ratio * length)
+    ]
+    first, second = _shuffled([_shuffled(wrong, rng), _shuffled(longer, rng)], rng)
+    in_turn = [pair for both in zip_longest(first, second) for pair in both if pair is not None]
+    return _select(samples, in_turn, pairs_per_query)
 
 
 def hybrid(samples: Sequence[Sample], *, pairs_per_query: int, seed: int | str) -> PairOutcome:
@@ -130,11 +127,26 @@ def hybrid(samples: Sequence[Sample], *, pairs_per_query: int, seed: int | str) 
     chosen = rng.choice([i for i in eligible if rewards[i] == best])
     # An answer too short to tell its language is no example of the right one.
     foreign = [i for i in rewards if in_language and samples[i].is_in_language is False]
-    language = [Candidate(i, "language") for i in foreign]
+    language = [Pair(chosen, i, "language") for i in foreign]
     other = [
-        Candidate(i, "wrong" if samples[i].is_wrong else "preference")
+        Pair(chosen, i, "wrong" if samples[i].is_wrong else "preference")
         for i in rewards
         if i not in foreign and (samples[i].is_wrong or rewards[i] < best)
     ]
-    ordered = [*_distinct(samples, chosen, language, rng), *_distinct(samples, chosen, other, rng)]
-    return _outcome(samples, chosen, ordered, pairs_per_query)
+    return _select(samples, _shuffled(language, rng) + _shuffled(other, rng), pairs_per_query)
+
+
+def _shuffled(items: Sequence[T], rng: random.Random) -> list[T]:
+    return rng.sample(items, len(items))
+
+
+def _select(samples: Sequence[Sample], candidates: Sequence[Pair], limit: int) -> PairOutcome:
+    """The first `limit` candidates whose sides differ in tokens, none of them with a rejected response seen before."""
+    different = [pair for pair in candidates if samples[pair.rejected].token_ids != samples[pair.chosen].token_ids]
+    num_identical = len(candidates) - len(different)
+    if not different:
+        return PairOutcome((), "identical" if num_identical else "nothing_to_teach", num_identical)
+    distinct: dict[tuple[int, ...], Pair] = {}
+    for pair in different:
+        distinct.setdefault(samples[pair.rejected].token_ids, pair)
+    return PairOutcome(tuple(distinct.values())[:limit], None, num_identical)

@@ -30,7 +30,7 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
     rows = read_all(recipe.data.sources)
     run = Run.start(recipe.run, "rl", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run:
-        arguments = training_arguments(recipe, run)
+        arguments = training_arguments(recipe)
         require_steps(len(rows), arguments.generation_batch_size // arguments.num_generations, "prompts")
         if run.is_main:
             say(describe(arguments, len(rows)))
@@ -49,13 +49,13 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
         run.finish()
 
 
-def training_arguments(recipe: RLRecipe, run: Run) -> AGAPOConfig:
+def training_arguments(recipe: RLRecipe) -> AGAPOConfig:
     """TRL's arguments; the outcome is a reward function of weight 0, so that it is gathered with the others."""
     return make_config(
         AGAPOConfig,
         {"logging_steps": 1, **with_defaults(recipe.trainer)},
         "trainer",
-        **fixed_arguments(run, recipe.model, recipe.seed),
+        **fixed_arguments(recipe.run, recipe.model, recipe.seed),
         use_vllm=recipe.engine == "vllm",
         reward_weights=[*(spec.weight for spec in recipe.rewards), 0.0],
         outcome_reward=OUTCOME,

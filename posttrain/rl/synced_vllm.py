@@ -31,9 +31,8 @@ class SyncedVLLM(VLLMGeneration):
     """
 
     def _init_vllm(self) -> None:
-        engine = partial(
-            vllm_generation.LLM, dtype=str(self.model.dtype).removeprefix("torch."), disable_log_stats=True
-        )
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        engine = partial(vllm_generation.LLM, dtype=dtype, disable_log_stats=True, use_tqdm_on_load=False)
         with replaced(vllm_generation, "LLM", engine):
             super()._init_vllm()
 

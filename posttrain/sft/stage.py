@@ -24,7 +24,7 @@ def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
     mixed = plan(recipe, tokenizer)
     run = Run.start(recipe.run, "sft", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run:
-        arguments = training_arguments(recipe, run)
+        arguments = training_arguments(recipe)
         if run.is_main:
             say(describe(mixed))
         require_steps(len(mixed.rows), arguments.per_device_train_batch_size, "rows in the mix")
@@ -47,13 +47,13 @@ def plan(recipe: SFTRecipe, tokenizer: Any) -> Mixed:
     return mix(encoded, recipe.data.sources, recipe.mixer, seed=recipe.seed)
 
 
-def training_arguments(recipe: SFTRecipe, run: Run) -> SFTConfig:
+def training_arguments(recipe: SFTRecipe) -> SFTConfig:
     """TRL's arguments: rows are already encoded and in order, so it neither prepares nor shuffles nor cuts them."""
     return make_config(
         SFTConfig,
         {"num_train_epochs": 1, **with_defaults(recipe.trainer)},
         "trainer",
-        **fixed_arguments(run, recipe.model, recipe.seed),
+        **fixed_arguments(recipe.run, recipe.model, recipe.seed),
         max_length=None,
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},

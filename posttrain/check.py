@@ -1,0 +1,141 @@
+"""`posttrain check RECIPE`: read everything a stage would read, except weights, and print the plan."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from posttrain.errors import UserError
+from posttrain.recipe import (
+    AnyRecipe,
+    EvalRecipe,
+    PairsRecipe,
+    PrefRecipe,
+    ReportRecipe,
+    RLRecipe,
+    SFTRecipe,
+    resolved_yaml,
+)
+from posttrain.terminal import say
+
+Plan = dict[str, str]
+
+
+def check_recipe(recipe: AnyRecipe) -> None:
+    """Validate the recipe against its data, its model folder and the trainer's own settings, then print the plan.
+
+    Raises:
+        UserError: whatever the stage itself would refuse before it loads weights.
+    """
+    plan = _PLANS[type(recipe)](recipe)
+    say(resolved_yaml(recipe).rstrip())
+    say("")
+    for what, value in plan.items():
+        say(f"{what:<12} {value}")
+
+
+def _sft(recipe: SFTRecipe) -> Plan:
+    from posttrain.models.load import load_tokenizer, read_config
+    from posttrain.sft.stage import plan, training_arguments
+
+    tokenizer = load_tokenizer(recipe.model)
+    mixed, arguments = plan(recipe, tokenizer), training_arguments(recipe)
+    longest = max(len(row.input_ids) for row in mixed.rows)
+    _require_fits(longest, read_config(recipe.model), "the longest row")
+    tokens = "; ".join(
+        f"{mode}: {n:,} trained of {mixed.all_tokens[mode]:,}" for mode, n in mixed.trained_tokens.items()
+    )
+    return {
+        "rows": f"{len(mixed.rows):,} (longest {longest} tokens)",
+        "tokens": tokens,
+        "ratio": f"{mixed.ratio:.3f} reasoning : non-reasoning, in trained tokens",
+        "steps": _steps(arguments, len(mixed.rows)),
+    }
+
+
+def _rl(recipe: RLRecipe) -> Plan:
+    from posttrain.rl.stage import describe, training_arguments
+
+    rows, lengths = _prompts(recipe)
+    arguments = training_arguments(recipe)
+    return {
+        "prompts": f"{len(rows):,} (longest {max(lengths)} tokens)",
+        "batch": describe(arguments, len(rows)).strip(),
+        "steps": _steps(arguments, len(rows) * arguments.num_generations),
+        "rewards": ", ".join(f"{spec.use} x {spec.weight:g}" for spec in recipe.rewards),
+    }
+
+
+def _sampling(recipe: PairsRecipe | EvalRecipe) -> Plan:
+    rows, lengths = _prompts(recipe)
+    decodings = recipe.decodings if isinstance(recipe, EvalRecipe) else [recipe.decoding]
+    longest = max(decoding.max_new_tokens for decoding in decodings)
+    return {
+        "prompts": f"{len(rows):,} (longest {max(lengths)} tokens)",
+        "responses": f"{sum(decoding.samples for decoding in decodings) * len(rows):,} of at most {longest} tokens",
+        "engine": recipe.engine.name,
+    }
+
+
+def _pref(recipe: PrefRecipe) -> Plan:
+    import pyarrow.parquet
+
+    from posttrain.models.load import load_tokenizer
+    from posttrain.preference.stage import training_arguments
+
+    load_tokenizer(recipe.model)
+    for path in recipe.pairs:
+        if not Path(path).is_file():
+            raise UserError(f"pairs file '{path}' does not exist; `posttrain pairs` writes it")
+    num_pairs = sum(pyarrow.parquet.read_metadata(path).num_rows for path in recipe.pairs)
+    return {"pairs": f"{num_pairs:,}", "steps": _steps(training_arguments(recipe), num_pairs)}
+
+
+def _report(recipe: ReportRecipe) -> Plan:
+    from posttrain.report.load import load_stage
+
+    for stage in recipe.stages:
+        load_stage(stage.name, Path(stage.run), Path(stage.eval) if stage.eval else None)
+    return {"stages": ", ".join(stage.name for stage in recipe.stages)}
+
+
+_PLANS: dict[type[AnyRecipe], Callable[[Any], Plan]] = {
+    SFTRecipe: _sft,
+    RLRecipe: _rl,
+    PairsRecipe: _sampling,
+    EvalRecipe: _sampling,
+    PrefRecipe: _pref,
+    ReportRecipe: _report,
+}
+
+
+def _prompts(recipe: RLRecipe | PairsRecipe | EvalRecipe) -> tuple[list[dict[str, Any]], list[int]]:
+    """The rows and the length of each prompt in tokens; the rewards are loaded along the way."""
+    from posttrain.chat import encode_prompt, render_prompt
+    from posttrain.data.rows import read_all, split_prompt
+    from posttrain.grading import Grader
+    from posttrain.models.load import load_tokenizer, read_config
+
+    Grader(recipe.rewards)
+    tokenizer = load_tokenizer(recipe.model)
+    rows = read_all(recipe.data.sources)
+    prompts = [render_prompt(tokenizer, split_prompt(row), row["mode"], row.get("tools")) for row in rows]
+    lengths = [len(encode_prompt(tokenizer, prompt)) for prompt in prompts]
+    _require_fits(max(lengths), read_config(recipe.model), "the longest prompt")
+    return rows, lengths
+
+
+def _require_fits(length: int, config: Any, what: str) -> None:
+    context = getattr(config, "max_position_embeddings", math.inf)
+    if length > context:
+        raise UserError(
+            f"{what} has {length} tokens, the model's context is {context}; leave it out or extend the model"
+        )
+
+
+def _steps(arguments: Any, num_samples: int) -> str:
+    batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
+    steps = (
+        arguments.max_steps if arguments.max_steps > 0 else math.ceil(num_samples * arguments.num_train_epochs / batch)
+    )
+    return f"{steps:,} optimizer steps of {batch} samples on {arguments.world_size} process(es)"

@@ -1,0 +1,133 @@
+"""`pairs.parquet` and `samples.parquet`: written whole or not at all, read back only by the tokenizer they fit."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from posttrain.chat import template_sha256
+from posttrain.errors import UserError
+from posttrain.preference.pair_report import PairRow
+
+_IDS = pa.list_(pa.int32())
+PAIR_SCHEMA = pa.schema(
+    {
+        "query": pa.int64(),
+        "prompt": pa.string(),
+        "prompt_ids": _IDS,
+        "chosen_ids": _IDS,
+        "rejected_ids": _IDS,
+        "chosen_text": pa.string(),
+        "rejected_text": pa.string(),
+        "chosen_outcome": pa.bool_(),
+        "rejected_outcome": pa.bool_(),
+        "mode": pa.string(),
+        "language": pa.string(),
+        "reason": pa.string(),
+        "reused": pa.bool_(),
+    }
+)
+# The columns from `answer` on are null until the samples are graded; `verdicts` is JSON.
+SAMPLE_SCHEMA = pa.schema(
+    {
+        "query": pa.int64(),
+        "token_ids": _IDS,
+        "is_truncated": pa.bool_(),
+        "mode": pa.string(),
+        "language": pa.string(),
+        "prompt": pa.string(),
+        "answer": pa.string(),
+        "thinking": pa.string(),
+        "reward": pa.float64(),
+        "outcome": pa.bool_(),
+        "verdicts": pa.string(),
+    }
+)
+
+
+class Origin(NamedTuple):
+    """What token ids depend on: under another template or vocabulary the same ids say something else."""
+
+    template_sha256: str
+    vocabulary_sha256: str
+
+
+def origin_of(tokenizer: Any) -> Origin:
+    """The origin of ids that `tokenizer` makes."""
+    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]))
+    return Origin(template_sha256(str(tokenizer.chat_template)), hashlib.sha256(vocabulary.encode()).hexdigest())
+
+
+def write_pairs(path: Path, rows: Sequence[PairRow], origin: Origin) -> None:
+    """Write `pairs.parquet`, with the origin of its ids in the file's metadata."""
+    _write(path, pa.Table.from_pylist(rows, schema=PAIR_SCHEMA.with_metadata(origin._asdict())))
+
+
+def read_pairs(path: Path, origin: Origin) -> list[PairRow]:
+    """The rows of a `pairs.parquet`.
+
+    Raises:
+        UserError: no such file, not one of ours, made with another template or vocabulary, no rows, or an empty side.
+    """
+    if not path.is_file():
+        raise UserError(f"pairs file '{path}' does not exist; make it with `posttrain pairs`, or mend the path")
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(
+            f"pairs file '{path}' is not a Parquet file ({error}); make it with `posttrain pairs`"
+        ) from error
+    if missing := [name for name in PAIR_SCHEMA.names if name not in table.column_names]:
+        raise UserError(f"pairs file '{path}' has no column {', '.join(missing)}; make it with `posttrain pairs`")
+    found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+    for key, needed in origin._asdict().items():
+        if found.get(key) != needed:
+            what = "chat template" if key == "template_sha256" else "tokenizer"
+            raise UserError(
+                f"pairs file '{path}' was made with another {what} ({key} {found.get(key, 'none')[:12]}, the model's "
+                f"is {needed[:12]}); make the pairs with this model, or train the model they were made with"
+            )
+    rows = cast("list[PairRow]", table.to_pylist())
+    if not rows:
+        raise UserError(f"pairs file '{path}' holds no pairs; it needs at least one")
+    require_tokens(rows, str(path))
+    return rows
+
+
+def require_tokens(rows: Iterable[Mapping[str, Any]], where: str) -> None:
+    """Check that every pair has a prompt and two responses.
+
+    Raises:
+        UserError: names the first row (from 1) with an empty one.
+    """
+    for number, row in enumerate(rows, start=1):
+        for column in ("prompt_ids", "chosen_ids", "rejected_ids"):
+            if not row[column]:
+                raise UserError(
+                    f"{where}:{number}: {column} is empty; every pair needs a prompt and two responses; drop it"
+                )
+
+
+def write_samples(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write `samples.parquet`; columns that a row does not have are null."""
+    _write(path, pa.Table.from_pylist([dict(row) for row in rows], schema=SAMPLE_SCHEMA))
+
+
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """The rows of a `samples.parquet`, as they were written."""
+    return cast("list[dict[str, Any]]", pq.read_table(path).to_pylist())
+
+
+def _write(path: Path, table: pa.Table) -> None:
+    """Written aside and moved into place, so that nobody ever reads half a file."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    try:
+        pq.write_table(table, aside, compression="zstd")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)

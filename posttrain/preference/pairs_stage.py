@@ -1,0 +1,222 @@
+"""The pairs stage: sample from the model, grade, build pairs, and say what they are made of."""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.table import Table
+
+from posttrain.chat import MODES, Mode, encode_prompt, render_prompt, require_template
+from posttrain.data.rows import read_all, source_files, split_prompt
+from posttrain.errors import UserError
+from posttrain.grading import Grader, read_attempt, sample_record
+from posttrain.models.load import load_tokenizer
+from posttrain.preference.pair_files import origin_of, read_pairs, read_samples, write_pairs, write_samples
+from posttrain.preference.pair_report import PairReport, PairRow, make_report
+from posttrain.preference.pairs import LANGUAGE_REWARD, Pair, PairOutcome, Sample, hybrid, shortest_correct
+from posttrain.recipe import PairsRecipe, PairsSection, resolved_yaml
+from posttrain.runs import Run
+from posttrain.terminal import console
+
+SHOWN_QUERIES = 32  # whose samples go into samples.jsonl; all are in samples.parquet
+
+
+class Query(NamedTuple):
+    """One row of the data, ready to be sampled; `row["messages"]` ends with the question."""
+
+    row: dict[str, Any]
+    mode: Mode
+    prompt_ids: list[int]
+
+
+def run_stage(recipe: PairsRecipe, *, resume: bool) -> None:
+    """Write `samples.parquet` and `pairs.parquet` into the run folder; the report goes to the manifest and the screen.
+
+    Samples of an interrupted run are graded again, not sampled again.
+
+    Raises:
+        UserError: something in the recipe or the data is wrong, or there is no pair at all.
+    """
+    tokenizer = load_tokenizer(recipe.model)
+    origin = origin_of(tokenizer)
+    grader = Grader(recipe.rewards)
+    _check(recipe, grader)
+    stage1 = [Path(recipe.pairs.stage1)] if recipe.pairs.stage1 and recipe.pairs.reuse_stage1 else []
+    old_pairs = [row for path in stage1 for row in read_pairs(path, origin)]
+    queries = [_query(row, recipe.decoding.mode, tokenizer) for row in read_all(recipe.data.sources)]
+    files = [*source_files(recipe.data.sources), *stage1]
+    template = require_template(tokenizer, recipe.model.path)
+    with Run.start(recipe.run, "pairs", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
+        sampled = _sample_or_reload(recipe, queries, tokenizer, run.folder / "samples.parquet")
+        samples = [
+            [_graded(tokenizer, grader, query, *completion) for completion in completions]
+            for query, completions in zip(queries, sampled, strict=True)
+        ]
+        write_samples(run.folder / "samples.parquet", _sample_rows(queries, samples))
+        outcomes = [build_pairs(recipe.pairs, some, f"{recipe.seed}/{index}") for index, some in enumerate(samples)]
+        new_pairs = [
+            _pair_row(tokenizer, index, queries[index], samples[index], pair)
+            for index, outcome in enumerate(outcomes)
+            for pair in outcome.pairs
+        ]
+        run.truncate_metrics(after_step=-1)  # what an interrupted attempt already showed
+        run.append_samples(_shown(queries, samples, outcomes))
+        if not new_pairs:
+            raise _no_pairs(make_report(new_pairs, outcomes))
+        pairs = [*new_pairs, *draw_reused(old_pairs, len(new_pairs), recipe.pairs.reuse_stage1, recipe.seed)]
+        write_pairs(run.folder / "pairs.parquet", pairs, origin)
+        report = make_report(pairs, outcomes)
+        run.finish({"pairs": asdict(report)})
+    console.print(_table(report))
+
+
+def build_pairs(section: PairsSection, samples: Sequence[Sample], seed: str) -> PairOutcome:
+    """The pairs of one query, by the recipe's builder."""
+    if section.builder == "hybrid":
+        return hybrid(samples, pairs_per_query=section.pairs_per_query, seed=seed)
+    return shortest_correct(
+        samples,
+        min_correct_share=section.min_correct_share,
+        min_length_ratio=section.min_length_ratio,
+        pairs_per_query=section.pairs_per_query,
+        seed=seed,
+    )
+
+
+def draw_reused(old_pairs: Sequence[PairRow], num_new: int, share: float, seed: int) -> list[PairRow]:
+    """Pairs of stage 1, so many that they make up `share` of the final set, or all where there are fewer."""
+    wanted = round(num_new * share / (1 - share))
+    drawn = random.Random(f"{seed}/reuse").sample(old_pairs, min(wanted, len(old_pairs)))
+    return [{**row, "reused": True} for row in drawn]
+
+
+def _check(recipe: PairsRecipe, grader: Grader) -> None:
+    if recipe.pairs.builder == "hybrid" and LANGUAGE_REWARD not in grader.names:
+        raise UserError(
+            f"pairs.builder hybrid needs a reward named '{LANGUAGE_REWARD}' (got {', '.join(grader.names)}); "
+            "add `use: rewards.language:language` to the rewards"
+        )
+    if recipe.pairs.reuse_stage1 == 1:
+        raise UserError("pairs.reuse_stage1: got 1, which leaves no room for new pairs; need a share below 1")
+
+
+def _query(row: dict[str, Any], mode: Mode | None, tokenizer: Any) -> Query:
+    mode = mode or MODES[MODES.index(row["mode"])]
+    messages = split_prompt(row)
+    prompt_ids = encode_prompt(tokenizer, render_prompt(tokenizer, messages, mode, row.get("tools")))
+    return Query({**row, "messages": messages}, mode, prompt_ids)
+
+
+def _sample_or_reload(
+    recipe: PairsRecipe, queries: Sequence[Query], tokenizer: Any, path: Path
+) -> list[list[tuple[list[int], bool]]]:
+    """Token ids and whether they were cut off, of every response to every query; written down before anything else."""
+    if path.is_file():
+        sampled: list[list[tuple[list[int], bool]]] = [[] for _ in queries]
+        for row in read_samples(path):
+            sampled[row["query"]].append((row["token_ids"], row["is_truncated"]))
+        return sampled
+    from posttrain.inference import open_engine
+
+    with closing(open_engine(recipe.engine, recipe.model, tokenizer)) as engine:
+        answers = engine.generate([query.prompt_ids for query in queries], recipe.decoding, seed=recipe.seed)
+    sampled = [[(list(one.token_ids), one.is_truncated) for one in some] for some in answers]
+    write_samples(
+        path,
+        [
+            {"query": index, "token_ids": token_ids, "is_truncated": is_truncated}
+            for index, some in enumerate(sampled)
+            for token_ids, is_truncated in some
+        ],
+    )
+    return sampled
+
+
+def _graded(tokenizer: Any, grader: Grader, query: Query, token_ids: list[int], is_truncated: bool) -> Sample:
+    attempt = read_attempt(tokenizer, query.row, token_ids, mode=query.mode, is_truncated=is_truncated)
+    return Sample(tuple(token_ids), attempt, grader.grade(attempt))
+
+
+def _sample_rows(queries: Sequence[Query], samples: Sequence[Sequence[Sample]]) -> list[dict[str, Any]]:
+    return [
+        {
+            "query": index,
+            "token_ids": list(sample.token_ids),
+            "is_truncated": sample.attempt.is_truncated,
+            "mode": query.mode,
+            "language": query.row.get("language"),
+            "prompt": _json(query.row["messages"]),
+            "answer": sample.attempt.answer,
+            "thinking": sample.attempt.thinking,
+            "reward": sample.graded.reward,
+            "outcome": sample.graded.outcome,
+            "verdicts": _json({name: asdict(verdict) for name, verdict in sample.graded.verdicts.items()}),
+        }
+        for index, (query, some) in enumerate(zip(queries, samples, strict=True))
+        for sample in some
+    ]
+
+
+def _pair_row(tokenizer: Any, index: int, query: Query, samples: Sequence[Sample], pair: Pair) -> PairRow:
+    chosen, rejected = samples[pair.chosen], samples[pair.rejected]
+    return PairRow(
+        query=index,
+        prompt=_json(query.row["messages"]),
+        prompt_ids=query.prompt_ids,
+        chosen_ids=list(chosen.token_ids),
+        rejected_ids=list(rejected.token_ids),
+        chosen_text=tokenizer.decode(chosen.token_ids, skip_special_tokens=False),
+        rejected_text=tokenizer.decode(rejected.token_ids, skip_special_tokens=False),
+        chosen_outcome=chosen.graded.outcome,
+        rejected_outcome=rejected.graded.outcome,
+        mode=query.mode,
+        language=query.row.get("language"),
+        reason=pair.reason,
+        reused=False,
+    )
+
+
+def _shown(
+    queries: Sequence[Query], samples: Sequence[Sequence[Sample]], outcomes: Sequence[PairOutcome]
+) -> list[dict[str, Any]]:
+    """All samples of some queries, evenly spread over the data, each with the side it was given."""
+    step = max(1, len(queries) // SHOWN_QUERIES)
+    records = []
+    for index in range(0, len(queries), step)[:SHOWN_QUERIES]:
+        sides = {pair.rejected: pair.reason for pair in outcomes[index].pairs}
+        chosen = {pair.chosen for pair in outcomes[index].pairs}
+        for number, sample in enumerate(samples[index]):
+            side = "chosen" if number in chosen else f"rejected: {sides[number]}" if number in sides else None
+            records.append(sample_record(sample.attempt, sample.graded, stage="pairs", step=0, query=index, side=side))
+    return records
+
+
+def _no_pairs(report: PairReport) -> UserError:
+    counts = ", ".join(f"{count} {reason}" for reason, count in report.skipped.items())
+    return UserError(
+        f"got {report.queries} queries and no pair ({counts}); need queries whose responses differ in what the rewards "
+        "judge: check the rewards, raise decoding.samples or decoding.temperature, or take other queries"
+    )
+
+
+def _table(report: PairReport) -> Table:
+    table = Table("pairs", str(report.pairs), title=f"{report.queries} queries")
+    for reason, count in report.reasons.items():
+        table.add_row(f"rejected: {reason}", str(count))
+    table.add_row("reused from stage 1", str(report.reused))
+    for reason, count in report.skipped.items():
+        table.add_row(f"queries skipped: {reason}", str(count))
+    table.add_row("both sides correct", f"{report.both_correct:.0%}")
+    lengths = f"{report.chosen_length:.1f} / {report.rejected_length:.1f} ({report.length_gap:+.1f})"
+    table.add_row("tokens, chosen / rejected", lengths)
+    for name, shares in (("modes", report.modes), ("languages", report.languages)):
+        table.add_row(name, ", ".join(f"{key} {share:.0%}" for key, share in shares.items()))
+    return table
+
+
+def _json(value: Sequence[Any] | Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False)
