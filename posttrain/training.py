@@ -27,8 +27,8 @@ def fixed_arguments(run_folder: str, model: ModelSection, seed: int) -> dict[str
     }
 
 
-def with_defaults(trainer: dict[str, Any]) -> dict[str, Any]:
-    """The recipe's `trainer:` section over our defaults, where they differ from the libraries'.
+def with_defaults(trainer: dict[str, Any], **stage_defaults: Any) -> dict[str, Any]:
+    """The recipe's `trainer:` section over the stage's and our defaults, where they differ from the libraries'.
 
     TensorBoard needs no account; not-finite losses are logged as they are; gradient checkpointing is a choice.
     """
@@ -43,7 +43,7 @@ def with_defaults(trainer: dict[str, Any]) -> dict[str, Any]:
         "save_total_limit": 2,
         "disable_tqdm": True,
     }
-    return {**defaults, **trainer}
+    return {**defaults, **stage_defaults, **trainer}
 
 
 def lora_config(section: dict[str, Any] | None) -> Any:

@@ -1,5 +1,6 @@
 """What an engine is: token ids of prompts in, token ids of completions out. Rendering and parsing are the caller's."""
 
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -74,6 +75,11 @@ def end_token_ids(generation_config: Any, tokenizer: Any) -> list[int]:
             "set eos_token_id in generation_config.json"
         )
     return [int(token) for token in named] if isinstance(named, list | tuple) else [int(named)]
+
+
+def context_length(config: Any) -> int:
+    """The longest sequence in tokens that a model's configuration allows; no limit where it names none."""
+    return int(getattr(config, "max_position_embeddings", sys.maxsize))
 
 
 def check_lengths(prompts_ids: Sequence[Sequence[int]], decoding: Decoding, max_model_len: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from posttrain.inference.engine import Completion, check_lengths, end_token_ids, sample_seed
+from posttrain.inference.engine import Completion, check_lengths, context_length, end_token_ids, sample_seed
 from posttrain.models.load import load_model
 from posttrain.recipe import Decoding, EngineSection, ModelSection
 
@@ -41,7 +41,7 @@ class TransformersEngine:
         self._pad_id = tokenizer.pad_token_id
         self._end_ids = torch.tensor(end_token_ids(model.generation_config, tokenizer), device=model.device)
         self._max_num_seqs = max_num_seqs
-        self._max_model_len = max_model_len or model.config.max_position_embeddings
+        self._max_model_len = max_model_len or context_length(model.config)
 
     @torch.inference_mode()
     def generate(

@@ -1,10 +1,8 @@
 """vLLM in this process."""
 
 import gc
-import logging
 import math
 import os
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,15 +11,6 @@ from posttrain.environment import prepare_environment
 from posttrain.errors import UserError
 from posttrain.inference.engine import Completion, check_lengths, end_token_ids, sample_seed
 from posttrain.recipe import Decoding, EngineSection, ModelSection
-
-# What vLLM warns about on a CPU and nobody has to act on: logger -> parts of messages.
-NOISE = {
-    "vllm.engine.arg_utils": ("global random seed is set", "support disabling chunked prefill"),
-    "vllm.config.vllm": ("Model Runner V2 requires Triton", "Enforce eager set", "Inductor compilation was disabled"),
-    "vllm.platforms.cpu": ("triton-cpu is expected", "Reset SSM cache type"),
-    "vllm.triton_utils.importing": ("doesn't include CPU backend",),
-    "vllm.v1.worker.cpu_worker": ("is not found in LD_PRELOAD", "doesn't allow to use `torch.set_num_threads`"),
-}
 
 
 class VLLMEngine:
@@ -82,7 +71,6 @@ def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any
         UserError: vLLM is not installed, or refuses the model or the settings.
     """
     prepare_environment()
-    silence_known_warnings()
     try:
         from vllm import LLM
         from vllm.platforms import current_platform
@@ -103,17 +91,6 @@ def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any
     except (ValueError, OSError) as error:
         raise UserError(f"vLLM refuses '{model.path}' with these settings: {error}") from error
     return VLLMEngine(llm, end_token_ids(_generation_config(model.path), tokenizer))
-
-
-def silence_known_warnings() -> None:
-    """Drop the messages in `NOISE`, by logger and text; every other warning of vLLM stays."""
-    for name in NOISE:
-        logging.getLogger(name).addFilter(_is_news)
-    warnings.filterwarnings("ignore", message="`torch.distributed.reduce_op` is deprecated", category=FutureWarning)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return not any(part in record.getMessage() for part in NOISE[record.name])
 
 
 def _cpu_options(section: EngineSection) -> dict[str, Any]:

@@ -95,7 +95,9 @@ def shortest_correct(
     longer = [
         Pair(chosen, i, "longer")
         for i in (scorable if is_trusted else [])
-        if not samples[i].is_wrong and len(samples[i].token_ids) >= max(length + 1, min_length_ratio * length)
+        if not samples[i].is_wrong
+        and len(samples[i].token_ids) > length
+        and len(samples[i].token_ids) / length >= min_length_ratio
     ]
     first, second = _shuffled([_shuffled(wrong, rng), _shuffled(longer, rng)], rng)
     in_turn = [pair for both in zip_longest(first, second) for pair in both if pair is not None]

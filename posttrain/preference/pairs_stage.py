@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from rich.table import Table
 
-from posttrain.chat import MODES, Mode, encode_prompt, render_prompt, require_template
+from posttrain.chat import Mode, encode_prompt, render_prompt, require_template
 from posttrain.data.rows import read_all, source_files, split_prompt
 from posttrain.errors import UserError
 from posttrain.grading import Grader, read_attempt, sample_record
@@ -105,10 +105,9 @@ def _check(recipe: PairsRecipe, grader: Grader) -> None:
 
 
 def _query(row: dict[str, Any], mode: Mode | None, tokenizer: Any) -> Query:
-    mode = mode or MODES[MODES.index(row["mode"])]
-    messages = split_prompt(row)
-    prompt_ids = encode_prompt(tokenizer, render_prompt(tokenizer, messages, mode, row.get("tools")))
-    return Query({**row, "messages": messages}, mode, prompt_ids)
+    messages, asked = split_prompt(row), mode or cast("Mode", row["mode"])
+    prompt_ids = encode_prompt(tokenizer, render_prompt(tokenizer, messages, asked, row.get("tools")))
+    return Query({**row, "messages": messages}, asked, prompt_ids)
 
 
 def _sample_or_reload(
@@ -169,8 +168,8 @@ def _pair_row(tokenizer: Any, index: int, query: Query, samples: Sequence[Sample
         prompt_ids=query.prompt_ids,
         chosen_ids=list(chosen.token_ids),
         rejected_ids=list(rejected.token_ids),
-        chosen_text=tokenizer.decode(chosen.token_ids, skip_special_tokens=False),
-        rejected_text=tokenizer.decode(rejected.token_ids, skip_special_tokens=False),
+        chosen_text=tokenizer.decode(list(chosen.token_ids), skip_special_tokens=False),
+        rejected_text=tokenizer.decode(list(rejected.token_ids), skip_special_tokens=False),
         chosen_outcome=chosen.graded.outcome,
         rejected_outcome=rejected.graded.outcome,
         mode=query.mode,

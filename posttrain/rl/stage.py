@@ -53,7 +53,7 @@ def training_arguments(recipe: RLRecipe) -> AGAPOConfig:
     """TRL's arguments; the outcome is a reward function of weight 0, so that it is gathered with the others."""
     return make_config(
         AGAPOConfig,
-        {"logging_steps": 1, **with_defaults(recipe.trainer)},
+        with_defaults(recipe.trainer, logging_steps=1),
         "trainer",
         **fixed_arguments(recipe.run, recipe.model, recipe.seed),
         use_vllm=recipe.engine == "vllm",

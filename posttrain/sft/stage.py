@@ -51,7 +51,7 @@ def training_arguments(recipe: SFTRecipe) -> SFTConfig:
     """TRL's arguments: rows are already encoded and in order, so it neither prepares nor shuffles nor cuts them."""
     return make_config(
         SFTConfig,
-        {"num_train_epochs": 1, **with_defaults(recipe.trainer)},
+        with_defaults(recipe.trainer, num_train_epochs=1),
         "trainer",
         **fixed_arguments(recipe.run, recipe.model, recipe.seed),
         max_length=None,
