@@ -1,6 +1,8 @@
 """Split a completion into thinking and answer, knowing that the template wrote the opening tag."""
 
-from typing import NamedTuple
+from bisect import bisect_left
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from posttrain.chat.modes import Mode
 
@@ -27,22 +29,29 @@ def parse_completion(text: str, mode: Mode) -> Parsed:
     opens itself is split off as thinking, so that it can be counted as a breach of the mode.
     """
     if mode == "reasoning":
-        thinking, tag, answer = text.partition(CLOSE)
-        if not tag:
-            return Parsed(text.strip(), "", is_closed=False)
-        return Parsed(thinking.removeprefix(OPEN).strip(), answer.strip(), is_closed=True)
+        thinking, tag, answer = text.lstrip().removeprefix(OPEN).partition(CLOSE)
+        return Parsed(thinking.strip(), answer.strip(), is_closed=bool(tag))
     stripped = text.lstrip()
     if stripped.startswith(OPEN):
         thinking, tag, answer = stripped.removeprefix(OPEN).partition(CLOSE)
-        return Parsed(thinking.strip(), answer.strip() if tag else "", is_closed=bool(tag))
+        return Parsed(thinking.strip(), answer.strip(), is_closed=bool(tag))
     thinking, tag, answer = text.partition(CLOSE)
     if tag:  # a closing tag of a block that was already closed: what stands before it was meant as thinking
         return Parsed(thinking.strip(), answer.strip(), is_closed=True)
     return Parsed(None, text.strip(), is_closed=True)
 
 
-def count_thinking_tokens(completion_ids: list[int], close_id: int | None, mode: Mode) -> int:
-    """Tokens before the closing tag: all of them when reasoning never closes, none in a clean direct answer."""
-    if close_id is not None and close_id in completion_ids:
-        return completion_ids.index(close_id)
-    return len(completion_ids) if mode == "reasoning" else 0
+def count_thinking_tokens(tokenizer: Any, completion_ids: Sequence[int], parsed: Parsed) -> int:
+    """Tokens before the closing tag: all of them when it never comes, none where there is no thinking.
+
+    Where the vocabulary has no such token, the pieces of the tag count too.
+    """
+    if parsed.thinking is None:
+        return 0
+    if not parsed.is_closed:
+        return len(completion_ids)
+    close_id = tokenizer.convert_tokens_to_ids(CLOSE)
+    if close_id not in (None, tokenizer.unk_token_id) and close_id in completion_ids:
+        return list(completion_ids).index(close_id)
+    lengths = range(len(completion_ids))
+    return bisect_left(lengths, True, key=lambda length: CLOSE in tokenizer.decode(completion_ids[:length]))

@@ -55,15 +55,13 @@ def require_template(tokenizer: Any, model_path: str) -> str:
 def render_prompt(
     tokenizer: Any, messages: Sequence[Message], mode: Mode, tools: Sequence[Mapping[str, Any]] | None = None
 ) -> str:
-    """The text that the model continues: the conversation plus the generation prompt of `mode`."""
-    text = tokenizer.apply_chat_template(
-        [dict(message) for message in messages],
-        tools=list(tools) if tools else None,
-        add_generation_prompt=True,
-        enable_thinking=mode == "reasoning",
-        tokenize=False,
-    )
-    return str(text)
+    """The text that the model continues: the conversation plus the generation prompt of `mode`.
+
+    Raises:
+        UserError: the template refuses the conversation.
+    """
+    thinks = mode == "reasoning"
+    return str(_apply(tokenizer, messages, tools, add_generation_prompt=True, enable_thinking=thinks, tokenize=False))
 
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
@@ -79,18 +77,7 @@ def render_for_training(
     Raises:
         UserError: the template refuses the conversation, or marks nothing as the model's own words.
     """
-    from jinja2.exceptions import TemplateError
-
-    try:
-        encoded = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tools=list(tools) if tools else None,
-            tokenize=True,
-            return_dict=True,
-            return_assistant_tokens_mask=True,
-        )
-    except TemplateError as error:
-        raise UserError(f"the chat template refuses this conversation: {error}") from error
+    encoded = _apply(tokenizer, messages, tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
     trained = [bool(mark) for mark in encoded["assistant_masks"]]
     if not any(trained):
         raise UserError(
@@ -98,3 +85,15 @@ def render_for_training(
             "assistant says (the built-in template exaone4 has it)"
         )
     return Rendered(list(encoded["input_ids"]), trained)
+
+
+def _apply(
+    tokenizer: Any, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, **options: Any
+) -> Any:
+    from jinja2.exceptions import TemplateError
+
+    conversation = [dict(message) for message in messages]
+    try:
+        return tokenizer.apply_chat_template(conversation, tools=list(tools) if tools else None, **options)
+    except TemplateError as error:
+        raise UserError(f"the chat template refuses this conversation: {error}") from error

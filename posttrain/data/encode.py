@@ -1,6 +1,7 @@
 """SFT rows to token ids, with a loss on exactly what the model must emit."""
 
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from posttrain.chat import MODES, render_for_training
@@ -27,22 +28,34 @@ def encode_rows(rows: Sequence[Row], tokenizer: Any, *, source: str, max_length:
     """Encode rows of one source; a row is never cut.
 
     Raises:
-        UserError: a row is longer than `max_length` tokens, or has nothing to train on; names source and row.
+        UserError: a row is longer than `max_length` tokens, has nothing to train on, or its response is not in the
+            row's mode; names source and row.
     """
     encoded = []
     for number, row in enumerate(rows, start=1):
-        last = row["messages"][-1]["role"]
-        if last != "assistant":
-            raise UserError(f"{source}, row {number}: the last message is from '{last}'; SFT needs an assistant's")
-        rendered = render_for_training(tokenizer, row["messages"], row.get("tools"))
-        if max_length is not None and len(rendered.input_ids) > max_length:
-            raise UserError(
-                f"{source}, row {number}: {len(rendered.input_ids)} tokens, data.max_length is {max_length}; "
-                "cutting would lose the answer, so raise data.max_length or leave the row out"
-            )
-        labels = [
-            token if is_trained else IGNORED
-            for token, is_trained in zip(rendered.input_ids, rendered.trained, strict=True)
-        ]
-        encoded.append(Encoded(rendered.input_ids, labels, MODES.index(row["mode"])))
+        try:
+            encoded.append(_encode(row, tokenizer, max_length))
+        except UserError as error:
+            raise UserError(f"{source}, row {number}: {error}") from error
     return encoded
+
+
+def _encode(row: Row, tokenizer: Any, max_length: int | None) -> Encoded:
+    messages, mode = row["messages"], row["mode"]
+    if messages[-1]["role"] != "assistant":
+        raise UserError(f"the last message is from '{messages[-1]['role']}'; SFT needs an assistant's")
+    response = takewhile(lambda message: message["role"] != "user", reversed(messages))
+    has_thinking = any(message.get("reasoning_content") for message in response)
+    if has_thinking != (mode == "reasoning"):  # its tokens would count, and be trained, as the other mode's
+        found = "has" if has_thinking else "has no"
+        raise UserError(f"mode is '{mode}', but the response to the last user message {found} `reasoning_content`")
+    rendered = render_for_training(tokenizer, messages, row.get("tools"))
+    if max_length is not None and len(rendered.input_ids) > max_length:
+        raise UserError(
+            f"{len(rendered.input_ids)} tokens, data.max_length is {max_length}; "
+            "cutting would lose the answer, so raise data.max_length or leave the row out"
+        )
+    labels = [
+        token if is_trained else IGNORED for token, is_trained in zip(rendered.input_ids, rendered.trained, strict=True)
+    ]
+    return Encoded(rendered.input_ids, labels, MODES.index(mode))

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from data_mixers.contract import Source as MixerSource
 from posttrain.chat import MODES
 from posttrain.data.encode import Encoded, encode_rows
-from posttrain.data.rows import Row, read_rows
+from posttrain.data.rows import read_rows
 from posttrain.errors import UserError
 from posttrain.plugins import build
 from posttrain.recipe import MixerSection, Source
@@ -28,21 +28,19 @@ class Mixed(NamedTuple):
 
 
 def encode_sources(sources: Sequence[Source], tokenizer: Any, *, max_length: int | None) -> dict[str, list[Encoded]]:
-    """Encoded rows by `source/mode`: a file that holds both modes becomes two sources of the mixer."""
-    encoded: dict[str, list[Encoded]] = {}
-    for index, source in enumerate(sources):
-        name = source.name or source.path
-        by_mode: dict[str, list[Row]] = defaultdict(list)
-        for row in read_rows(source):
-            by_mode[row["mode"]].append(row)
-        for mode, rows in by_mode.items():
-            key = f"{name}/{mode}"
-            if key in encoded:
-                raise UserError(
-                    f"data.sources.{index}: two sources are named '{name}'; give one of them another `name`"
-                )
-            encoded[key] = encode_rows(rows, tokenizer, source=name, max_length=max_length)
-    return encoded
+    """Encoded rows by `source/mode`: a file that holds both modes becomes two sources of the mixer.
+
+    Raises:
+        UserError: two sources have the same name, or a file or row is unusable.
+    """
+    names = [source.name or source.path for source in sources]
+    encoded: dict[str, list[Encoded]] = defaultdict(list)
+    for index, (name, source) in enumerate(zip(names, sources, strict=True)):
+        if name in names[:index]:
+            raise UserError(f"data.sources.{index}: two sources are named '{name}'; give one of them another `name`")
+        for row in encode_rows(read_rows(source), tokenizer, source=name, max_length=max_length):
+            encoded[f"{name}/{MODES[row.mode_id]}"].append(row)
+    return dict(encoded)
 
 
 def mix(encoded: dict[str, list[Encoded]], sources: Sequence[Source], section: MixerSection, *, seed: int) -> Mixed:

@@ -28,8 +28,8 @@ def source_files(sources: Sequence[Source]) -> list[Path]:
 def read_rows(source: Source) -> list[Row]:
     """All rows of one source, each with `messages` and `mode`, plus the columns of the file.
 
-    `mode`, `domain` and `language` of the source fill columns that a row does not have; a row without any `mode` is
-    reasoning where an assistant turn has thinking, else non-reasoning.
+    `mode`, `domain` and `language` of the source fill what a row does not have or has as null; a row without any
+    `mode` is reasoning where an assistant turn has thinking, else non-reasoning.
 
     Raises:
         UserError: the file is missing, empty or of an unknown kind, or a row is unusable; names file and line.
@@ -39,12 +39,12 @@ def read_rows(source: Source) -> list[Row]:
     for number, row in _raw_rows(path):
         where = f"{path}:{number}"
         messages = _messages(row, where)
-        defaults = {"domain": source.domain, "language": source.language}
-        filled = {key: value for key, value in defaults.items() if value is not None}
         mode = row.get("mode") or source.mode or _inferred_mode(messages)
         if mode not in MODES:
             raise UserError(f"{where}: mode is '{mode}'; it must be one of {', '.join(MODES)}")
-        rows.append({**filled, **row, "messages": messages, "mode": mode})
+        defaults = {"domain": source.domain, "language": source.language}
+        filled = {key: value for key, value in defaults.items() if value is not None and row.get(key) is None}
+        rows.append({**row, **filled, "messages": messages, "mode": mode})
     if not rows:
         raise UserError(f"data file '{path}' holds no rows; it needs at least one")
     return rows
@@ -65,16 +65,22 @@ def _raw_rows(path: Path) -> Iterator[tuple[int, Any]]:
     if path.suffix == ".parquet":
         import pyarrow.parquet
 
-        yield from enumerate(pyarrow.parquet.read_table(path).to_pylist(), start=1)
+        try:
+            table = pyarrow.parquet.read_table(path)
+        except pyarrow.ArrowException as error:
+            raise UserError(f"data file '{path}' cannot be read as Parquet ({error}); write it again") from error
+        yield from enumerate(table.to_pylist(), start=1)
         return
     if path.suffix not in (".jsonl", ".json"):
         raise UserError(f"data file '{path}' has the ending '{path.suffix}'; use .jsonl or .parquet")
-    with path.open(encoding="utf-8") as lines:
+    with path.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                yield number, json.loads(line)
+                yield number, json.loads(line.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path}:{number}: not UTF-8 text; save the file as UTF-8") from error
             except json.JSONDecodeError as error:
                 raise UserError(
                     f"{path}:{number}: not valid JSON ({error.msg}); one object a line is needed"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from posttrain.chat import CLOSE, Mode, count_thinking_tokens, parse_completion
+from posttrain.chat import Mode, count_thinking_tokens, parse_completion
 from rewards.contract import Attempt
 
 
@@ -20,9 +20,6 @@ def read_attempt(
     while words and words[-1] in stops:
         words = words[:-1]
     parsed = parse_completion(tokenizer.decode(words, skip_special_tokens=False), mode)
-    close_id = tokenizer.convert_tokens_to_ids(CLOSE)
-    if close_id == tokenizer.unk_token_id:
-        close_id = None
     return Attempt(
         prompt=[dict(message) for message in row["messages"]],
         answer=parsed.answer,
@@ -30,6 +27,6 @@ def read_attempt(
         mode=mode,
         is_truncated=is_truncated,
         num_tokens=len(ids),
-        num_thinking_tokens=count_thinking_tokens(words, close_id, mode),
+        num_thinking_tokens=count_thinking_tokens(tokenizer, words, parsed),
         row={key: value for key, value in row.items() if key != "messages"},
     )

@@ -16,7 +16,7 @@ class Graded(NamedTuple):
     """What all rewards say of one attempt.
 
     Attributes:
-        reward: the weighted sum of the scores, or None when no reward could judge the attempt.
+        reward: the weighted sum of the scores, or None when no reward that has a weight could judge the attempt.
         outcome: is it correct? False if any reward says no, True if one says yes and none says no, else None.
         verdicts: by reward name, for the rewards that apply to the row.
     """
@@ -60,7 +60,11 @@ class Grader:
         """Grade one attempt. A grader that raises is broken: its error flies, it never becomes a 0."""
         applied = [reward for reward in self._rewards if reward.applies(attempt)]
         verdicts = {reward.name: reward.grade(attempt) for reward in applied}
-        weighted = [reward.weight * score for reward in applied if (score := verdicts[reward.name].score) is not None]
+        weighted = [
+            reward.weight * score
+            for reward in applied
+            if reward.weight and (score := verdicts[reward.name].score) is not None
+        ]
         outcomes = [verdict.outcome for verdict in verdicts.values() if verdict.outcome is not None]
         return Graded(
             reward=math.fsum(weighted) if weighted else None,

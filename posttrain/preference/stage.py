@@ -29,29 +29,29 @@ def run_stage(recipe: PrefRecipe, *, resume: bool) -> None:
     template = require_template(tokenizer, recipe.model.path)
     origin = origin_of(tokenizer)
     rows = [row for file in files for row in read_pairs(file, origin)]
+    arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
+    if is_fsdp_enabled() and lora is None:
+        raise UserError(
+            "got FSDP, under which TRL would load a second, reference model that SimPER does not need; "
+            "launch with DDP or DeepSpeed, or train with `lora`"
+        )
     run = Run.start(recipe.run, "pref", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run:
-        arguments = training_arguments(recipe, run)
-        if is_fsdp_enabled() and recipe.lora is None:
-            raise UserError(
-                "got FSDP, under which TRL would load a second, reference model that SimPER does not need; "
-                "launch with DDP or DeepSpeed, or train with `lora`"
-            )
         trainer = SimPERTrainer(
             model=load_model(recipe.model, tokenizer),
             args=arguments,
             train_dataset=Dataset.from_list([_columns(row) for row in rows]),
             processing_class=tokenizer,
-            peft_config=lora_config(recipe.lora),
+            peft_config=lora,
         )
         train(trainer, run, resume=resume)
         export_model(trainer, tokenizer, run)
         run.finish({"pairs": len(rows), "steps": trainer.state.global_step})
 
 
-def training_arguments(recipe: PrefRecipe, run: Run) -> SimPERConfig:
+def training_arguments(recipe: PrefRecipe) -> SimPERConfig:
     """The trainer's arguments: the recipe's over our defaults."""
-    fixed = fixed_arguments(run, recipe.model, recipe.seed)
+    fixed = fixed_arguments(recipe.run, recipe.model, recipe.seed)
     return make_config(SimPERConfig, with_defaults(recipe.trainer), "trainer", **fixed)
 
 

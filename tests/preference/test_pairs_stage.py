@@ -4,9 +4,9 @@ import pytest
 
 import posttrain.inference
 from posttrain.errors import UserError
+from posttrain.grading import Grader
 from posttrain.inference import Completion
 from posttrain.models.load import load_tokenizer
-from posttrain.preference import pairs_stage
 from posttrain.preference.pair_files import origin_of, read_pairs, read_samples, write_pairs
 from posttrain.preference.pairs_stage import draw_reused, run_stage
 from posttrain.recipe import Decoding, EngineSection, ModelSection, PairsRecipe, PairsSection, RewardSpec
@@ -144,9 +144,10 @@ def test_samples_of_an_interrupted_run_are_not_sampled_again(tmp_path, model_fol
         raise RuntimeError("the grader is broken")
 
     scripted(reasoning(1, 7), reasoning(1, 3))
-    with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="the grader is broken"):
-        broken.setattr(pairs_stage, "_graded", fail)
+    monkeypatch.setattr(Grader, "grade", fail)
+    with pytest.raises(RuntimeError, match="the grader is broken"):
         run_stage(make_recipe(tmp_path, model_folder), resume=False)
+    monkeypatch.undo()
     monkeypatch.setattr(posttrain.inference, "open_engine", fail)
     run_stage(make_recipe(tmp_path, model_folder), resume=True)
     pairs = read_pairs(tmp_path / "run" / "pairs.parquet", origin(model_folder))

@@ -12,7 +12,7 @@ from posttrain.preference.pairs_stage import run_stage as run_pairs
 from posttrain.preference.stage import run_stage
 from posttrain.recipe import Decoding, EngineSection, ModelSection, PairsRecipe, PairsSection, PrefRecipe, RewardSpec
 from posttrain.recipe.schema import DataSection, Source
-from posttrain.records.callback import MetricsCallback
+from posttrain.runs import Run
 
 TRAINER = {
     "per_device_train_batch_size": 4,
@@ -75,17 +75,18 @@ def test_the_stage_writes_a_plain_model_that_reloads_and_has_learnt(tmp_path, mo
 @pytest.mark.slow
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, model_folder, pairs_file, monkeypatch):
     run_stage(make_recipe(tmp_path / "whole", model_folder, pairs_file), resume=False)
-    log = MetricsCallback.on_log
+    append = Run.append_metrics
 
-    def interrupt(self, args, state, control, logs=None, **rest):
-        log(self, args, state, control, logs, **rest)
-        if state.global_step == 3:
+    def interrupt(run, step, values):
+        append(run, step, values)
+        if step == 3:
             raise KeyboardInterrupt
 
     recipe = make_recipe(tmp_path / "cut", model_folder, pairs_file)
-    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
-        cut.setattr(MetricsCallback, "on_log", interrupt)
+    monkeypatch.setattr(Run, "append_metrics", interrupt)
+    with pytest.raises(KeyboardInterrupt):
         run_stage(recipe, resume=False)
+    monkeypatch.undo()
     run_stage(recipe, resume=True)
     assert [line["step"] for line in metrics(tmp_path / "cut")] == [1, 2, 3, 4]
     torch.testing.assert_close(weights(tmp_path / "cut" / "model"), weights(tmp_path / "whole" / "model"))
@@ -105,9 +106,10 @@ def test_missing_pairs_are_refused_before_the_run_begins(tmp_path, model_folder)
     assert not (tmp_path / "run").exists()
 
 
-def test_settings_that_only_dpo_has_are_refused(tmp_path, model_folder, pairs_file):
+def test_settings_that_only_dpo_has_are_refused_before_the_run_begins(tmp_path, model_folder, pairs_file):
     with pytest.raises(UserError, match=r"trainer: beta is 0\.5; SimPER has no"):
         run_stage(make_recipe(tmp_path / "run", model_folder, pairs_file, beta=0.5), resume=False)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

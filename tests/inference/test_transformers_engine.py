@@ -1,0 +1,116 @@
+import random
+from typing import Any
+
+import pytest
+import torch
+
+from posttrain.chat import read_template
+from posttrain.errors import UserError
+from posttrain.inference import Completion
+from posttrain.inference.transformers_engine import TransformersEngine
+from posttrain.models.build import HybridShape, build_model
+from posttrain.models.tokenizer import train_tokenizer
+from posttrain.recipe import Decoding
+
+NEW_TOKENS = 48
+NUM_END_IDS = 16  # of 276: a random model ends a turn about every 17 tokens
+GREEDY = Decoding(temperature=0.0, max_new_tokens=NEW_TOKENS)
+SAMPLED = Decoding(temperature=1.0, top_p=0.9, max_new_tokens=NEW_TOKENS, samples=3)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    return train_tokenizer(["one two three"], vocab_size=300, chat_template=read_template("exaone4"))
+
+
+@pytest.fixture(scope="module")
+def model(tokenizer: Any) -> Any:
+    """Hybrid attention with a window of 64. Random weights, whose logits lie far apart: a tie would be chance."""
+    model = build_model(HybridShape(), tokenizer, seed=3).eval()
+    model.generation_config.eos_token_id = random.Random(1).sample(range(10, len(tokenizer)), NUM_END_IDS)
+    return model
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer: Any) -> list[list[int]]:
+    """Shorter than the window, longer, and such that grow past it."""
+    rng = random.Random(0)
+    lengths = [1, 2, 7, 20, 40, 60, 63, 64, 65, 66, 90, 130, 150, 33, 12]
+    return [[rng.randrange(10, len(tokenizer)) for _ in range(length)] for length in lengths]
+
+
+def generated_by_upstream(model: Any, tokenizer: Any, prompts: list[list[int]]) -> list[Completion]:
+    """Greedy `model.generate` over one padded batch, each row cut at its first end token."""
+    width = max(map(len, prompts))
+    ids = torch.tensor([[tokenizer.pad_token_id] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    out = model.generate(input_ids=ids, attention_mask=mask, do_sample=False, max_new_tokens=NEW_TOKENS)
+    ends = set(model.generation_config.eos_token_id)
+    completions = []
+    for row in out[:, width:].tolist():
+        stop = next((index + 1 for index, token in enumerate(row) if token in ends), None)
+        completions.append(Completion(row[:stop], is_truncated=stop is None))
+    return completions
+
+
+def test_greedy_tokens_are_those_of_model_generate_while_rows_drop_out(
+    model: Any, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    expected = generated_by_upstream(model, tokenizer, prompts)
+    assert len({len(completion.token_ids) for completion in expected}) > 5
+    assert {completion.is_truncated for completion in expected} == {True, False}
+    assert TransformersEngine(model, tokenizer).generate(prompts, GREEDY, seed=0) == [[each] for each in expected]
+
+
+@pytest.mark.parametrize("max_num_seqs", [1, 4])
+def test_size_of_the_batches_changes_no_token(
+    model: Any, tokenizer: Any, prompts: list[list[int]], max_num_seqs: int
+) -> None:
+    whole = TransformersEngine(model, tokenizer).generate(prompts, SAMPLED, seed=1)
+    assert TransformersEngine(model, tokenizer, max_num_seqs=max_num_seqs).generate(prompts, SAMPLED, seed=1) == whole
+
+
+def test_samples_of_a_prompt_do_not_depend_on_the_prompts_behind_it(
+    model: Any, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    engine = TransformersEngine(model, tokenizer)
+    assert engine.generate(prompts[:3], SAMPLED, seed=1) == engine.generate(prompts, SAMPLED, seed=1)[:3]
+
+
+def test_seed_decides_the_samples_and_samples_of_one_prompt_differ(
+    model: Any, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    engine = TransformersEngine(model, tokenizer)
+    first = engine.generate(prompts[:4], SAMPLED, seed=1)
+    assert engine.generate(prompts[:4], SAMPLED, seed=1) == first
+    assert engine.generate(prompts[:4], SAMPLED, seed=2) != first
+    assert all(len({tuple(sample.token_ids) for sample in samples}) == 3 for samples in first)
+
+
+def test_completion_ends_with_its_end_token_unless_it_was_cut_off(
+    model: Any, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    ends = set(model.generation_config.eos_token_id)
+    samples = [sample for some in TransformersEngine(model, tokenizer).generate(prompts, SAMPLED, seed=1) for sample in some]
+    for token_ids, is_truncated in samples:
+        assert (token_ids[-1] in ends) != is_truncated
+        assert not ends & set(token_ids[:-1])
+        assert len(token_ids) == NEW_TOKENS or not is_truncated
+
+
+def test_end_token_at_the_limit_is_an_end(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
+    engine = TransformersEngine(model, tokenizer)
+    ended = next(some[0] for some in engine.generate(prompts, GREEDY, seed=0) if not some[0].is_truncated)
+    index = engine.generate(prompts, GREEDY, seed=0).index([ended])
+    limit = Decoding(temperature=0.0, max_new_tokens=len(ended.token_ids))
+    assert engine.generate([prompts[index]], limit, seed=0) == [[ended]]
+
+
+def test_too_long_prompt_is_refused_before_anything_is_generated(model: Any, tokenizer: Any) -> None:
+    engine = TransformersEngine(model, tokenizer, max_model_len=60)
+    with pytest.raises(UserError, match="prompt 1 has 13 tokens"):
+        engine.generate([[20] * 12, [20] * 13], GREEDY, seed=0)
+
+
+def test_no_prompts_give_no_completions(model: Any, tokenizer: Any) -> None:
+    assert TransformersEngine(model, tokenizer).generate([], GREEDY, seed=0) == []

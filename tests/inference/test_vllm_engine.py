@@ -1,0 +1,91 @@
+import os
+import random
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posttrain.chat import read_template
+from posttrain.errors import UserError
+from posttrain.inference import Engine, open_engine
+from posttrain.models.build import HybridShape, build_model
+from posttrain.models.load import load_tokenizer, save_model
+from posttrain.models.tokenizer import train_tokenizer
+from posttrain.recipe import Decoding, EngineSection, ModelSection
+
+pytestmark = pytest.mark.slow
+
+GREEDY = Decoding(temperature=0.0, max_new_tokens=48)
+SAMPLED = Decoding(temperature=1.0, top_p=0.9, top_k=50, max_new_tokens=48, samples=3)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ModelSection:
+    """A float32 model with random weights, whose logits lie far apart, and many end tokens, so that lengths differ."""
+    tokenizer = train_tokenizer(["one two three"], vocab_size=300, chat_template=read_template("exaone4"))
+    model = build_model(HybridShape(), tokenizer, seed=3)
+    model.generation_config.eos_token_id = random.Random(1).sample(range(10, len(tokenizer)), 16)
+    folder = tmp_path_factory.mktemp("random") / "model"
+    save_model(model, tokenizer, folder)
+    return ModelSection(path=str(folder))
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model: ModelSection) -> Any:
+    return load_tokenizer(model)
+
+
+@pytest.fixture(scope="module")
+def prompts(tokenizer: Any) -> list[list[int]]:
+    """Shorter than the window of 64, longer, and such that grow past it; 6,000 tokens, more than one step takes."""
+    rng = random.Random(0)
+    lengths = [1, 2, 7, 20, 40, 60, 63, 64, 65, 66, 90, 130, 150, 33, 12, *(130 for _ in range(40))]
+    return [[rng.randrange(10, len(tokenizer)) for _ in range(length)] for length in lengths]
+
+
+@pytest.fixture(scope="module")
+def engine(model: ModelSection, tokenizer: Any) -> Iterator[Engine]:
+    with closing(open_engine(EngineSection(name="vllm", max_model_len=512, memory_gb=0.25), model, tokenizer)) as engine:
+        yield engine
+
+
+def test_both_engines_give_the_same_greedy_tokens(
+    engine: Engine, model: ModelSection, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    with closing(open_engine(EngineSection(name="transformers"), model, tokenizer)) as other:
+        expected = other.generate(prompts, GREEDY, seed=0)
+    assert len({len(some[0].token_ids) for some in expected}) > 5
+    assert {some[0].is_truncated for some in expected} == {True, False}
+    assert engine.generate(prompts, GREEDY, seed=0) == expected
+
+
+def test_same_seed_gives_the_same_samples_whatever_else_is_asked(engine: Engine, prompts: list[list[int]]) -> None:
+    samples = engine.generate(prompts, SAMPLED, seed=1)
+    assert engine.generate(prompts[:3], SAMPLED, seed=1) == samples[:3]
+    assert engine.generate(prompts[:3], SAMPLED, seed=2) != samples[:3]
+    assert all(len({tuple(sample.token_ids) for sample in some}) == 3 for some in samples)
+
+
+def test_too_long_prompt_is_refused_by_its_number(engine: Engine) -> None:
+    with pytest.raises(UserError, match=r"prompt 1 has 465 tokens,.* more than the engine's 512"):
+        engine.generate([[20] * 464, [20] * 465], GREEDY, seed=0)
+
+
+def test_no_prompts_give_no_completions(engine: Engine) -> None:
+    assert engine.generate([], GREEDY, seed=0) == []
+
+
+def test_users_own_cache_variable_is_left_as_it_was(
+    engine: Engine, model: ModelSection, tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "3")
+    with pytest.raises(UserError, match="vLLM refuses"):
+        open_engine(EngineSection(name="vllm", max_model_len=10**6), model, tokenizer)
+    assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "3"
+
+
+def test_folder_without_a_model_is_refused(tmp_path: Path, tokenizer: Any) -> None:
+    with pytest.raises(UserError, match="vLLM refuses"):
+        open_engine(EngineSection(name="vllm"), ModelSection(path=str(tmp_path)), tokenizer)

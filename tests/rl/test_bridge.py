@@ -1,0 +1,78 @@
+import json
+from typing import Any
+
+from posttrain.grading import Grader
+from posttrain.recipe import RewardSpec
+from posttrain.rl.bridge import RewardBridge
+from rewards.contract import Attempt, Verdict
+
+EOS = 2
+
+
+class Letters:
+    """A tokenizer whose tokens are letters: 10 is "a"; 0 pads, 2 ends a turn."""
+
+    eos_token_id, pad_token_id, unk_token_id = EOS, 0, None
+
+    def decode(self, ids: list[int], skip_special_tokens: bool) -> str:
+        return "".join(chr(ord("a") + token - 10) for token in ids)
+
+    def convert_tokens_to_ids(self, token: str) -> None:
+        return None
+
+
+calls: list[str] = []
+
+
+def starts_with_gold(attempt: Attempt) -> Verdict:
+    calls.append(attempt.answer)
+    if attempt.row["answer"] is None:
+        return Verdict(score=None, reason="no gold")
+    is_right = attempt.answer.startswith(attempt.row["answer"])
+    return Verdict(score=float(is_right), outcome=is_right, reason="gold")
+
+
+def short(attempt: Attempt) -> Verdict:
+    return Verdict(score=1.0 if attempt.num_tokens < 3 else 0.5, reason="length")
+
+
+def columns(rows: list[dict[str, Any]]) -> list[str]:
+    return [json.dumps({"messages": [], "mode": "non_reasoning", **row}) for row in rows]
+
+
+def bridge() -> RewardBridge:
+    specs = [
+        RewardSpec(use=f"{__name__}:starts_with_gold"),
+        RewardSpec(use=f"{__name__}:short", when={"domain": ["math"]}),
+    ]
+    return RewardBridge(Grader(specs), Letters(), [EOS])
+
+
+def test_each_reward_is_a_column_and_the_outcome_is_the_last() -> None:
+    functions = bridge().functions()
+    assert [function.__name__ for function in functions] == ["starts_with_gold", "short", "outcome"]
+    ids = [[10, EOS], [11, 11, EOS]]
+    rows = columns([{"answer": "a", "domain": "math"}, {"answer": "a", "domain": "other"}])
+    assert [function(completion_ids=ids, row=rows) for function in functions] == [[1.0, 0.0], [1.0, None], [1.0, 0.0]]
+
+
+def test_a_batch_is_graded_once_and_the_next_one_anew() -> None:
+    calls.clear()
+    grader = bridge()
+    first, second = [[10, EOS]], [[11, EOS]]
+    for ids in (first, second):
+        for function in grader.functions():
+            function(completion_ids=ids, row=columns([{"answer": "a"}]))
+    assert calls == ["a", "b"]
+
+
+def test_a_row_without_gold_reaches_trl_as_none_and_not_as_zero() -> None:
+    functions = bridge().functions()
+    values = [function(completion_ids=[[10, EOS]], row=columns([{"answer": None}])) for function in functions]
+    assert values == [[None], [None], [None]]
+
+
+def test_a_completion_without_the_end_of_turn_is_truncated() -> None:
+    grader = bridge()
+    grader.functions()[0](completion_ids=[[10, EOS], [10, 10]], row=columns([{"answer": "a"}] * 2))
+    assert [attempt.is_truncated for attempt in grader.attempts] == [False, True]
