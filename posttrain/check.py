@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from posttrain.errors import UserError
 from posttrain.recipe import (
     AnyRecipe,
@@ -28,18 +30,21 @@ def check_recipe(recipe: AnyRecipe) -> None:
         UserError: whatever the stage itself would refuse before it loads weights.
     """
     plan = _PLANS[type(recipe)](recipe)
-    say(resolved_yaml(recipe).rstrip())
+    say(escape(resolved_yaml(recipe).rstrip()))
     say("")
     for what, value in plan.items():
-        say(f"{what:<12} {value}")
+        say(escape(f"{what:<12} {value}"))
 
 
 def _sft(recipe: SFTRecipe) -> Plan:
     from posttrain.models.load import load_tokenizer, read_config
     from posttrain.sft.stage import plan, training_arguments
+    from posttrain.training import lora_config, require_steps, samples_per_step
 
     tokenizer = load_tokenizer(recipe.model)
     mixed, arguments = plan(recipe, tokenizer), training_arguments(recipe)
+    lora_config(recipe.lora)
+    require_steps(len(mixed.rows), samples_per_step(arguments), "rows in the mix")
     longest = max(len(row.input_ids) for row in mixed.rows)
     _require_fits(longest, read_config(recipe.model), "the longest row")
     tokens = "; ".join(
@@ -134,8 +139,9 @@ def _require_fits(length: int, config: Any, what: str) -> None:
 
 
 def _steps(arguments: Any, num_samples: int) -> str:
-    batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps * arguments.world_size
-    steps = (
-        arguments.max_steps if arguments.max_steps > 0 else math.ceil(num_samples * arguments.num_train_epochs / batch)
-    )
+    from posttrain.training import samples_per_step
+
+    batch = samples_per_step(arguments)
+    per_epoch = math.ceil(num_samples / batch)  # the last step of an epoch takes what is left
+    steps = arguments.max_steps if arguments.max_steps > 0 else math.ceil(arguments.num_train_epochs * per_epoch)
     return f"{steps:,} optimizer steps of {batch} samples on {arguments.world_size} process(es)"

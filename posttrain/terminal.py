@@ -3,17 +3,18 @@
 from collections.abc import Mapping
 
 from rich.console import Console
+from rich.markup import escape
 
-console = Console(highlight=False, soft_wrap=True)
+console = Console(highlight=False, soft_wrap=True, emoji=False)
 
 
 def progress_line(name: str, step: int, steps: int, seconds_left: float, figures: Mapping[str, float]) -> None:
     """One line of progress, for instance `sft  300/1500  1:40 left  loss 0.21`."""
     minutes, seconds = divmod(round(seconds_left), 60)
     values = "  ".join(f"{key} {value:.3g}" for key, value in figures.items())
-    console.print(f"  {name}  {step}/{steps}  {minutes}:{seconds:02d} left  [dim]{values}[/dim]")
+    console.print(f"  {escape(name)}  {step}/{steps}  {minutes}:{seconds:02d} left  [dim]{values}[/dim]")
 
 
 def say(text: str) -> None:
-    """A line of plain text."""
+    """A line, with rich's markup: `rich.markup.escape` what the user wrote."""
     console.print(text)

@@ -83,6 +83,12 @@ def export_model(trainer: Any, tokenizer: Any, run: Run) -> Path:
     return run.model_dir
 
 
+def samples_per_step(arguments: Any) -> int:
+    """Samples of one optimizer step, over all processes."""
+    per_process = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
+    return int(per_process * arguments.world_size)
+
+
 def require_steps(num_rows: int, rows_per_step: int, what: str) -> None:
     """Refuse a data set that does not fill one optimizer step.
 

@@ -1,7 +1,9 @@
 """Find, install and render chat templates; nothing outside `posttrain.chat` knows the thinking tags."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,8 +62,15 @@ def render_prompt(
     Raises:
         UserError: the template refuses the conversation.
     """
-    thinks = mode == "reasoning"
-    return str(_apply(tokenizer, messages, tools, add_generation_prompt=True, enable_thinking=thinks, tokenize=False))
+    with _refusals():
+        text = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            tools=list(tools) if tools else None,
+            add_generation_prompt=True,
+            enable_thinking=mode == "reasoning",
+            tokenize=False,
+        )
+    return str(text)
 
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
@@ -74,26 +83,40 @@ def render_for_training(
 ) -> Rendered:
     """Token ids of a whole conversation and the mask of the tokens that bear loss.
 
+    What the model says is encoded apart from what the template says, because at inference the prompt is: encoded in one
+    go, a tokenizer may join the newline at the end of the prompt to what follows, or read two newlines as two tokens
+    before a word and as one at the end of a text.
+
     Raises:
         UserError: the template refuses the conversation, or marks nothing as the model's own words.
     """
-    encoded = _apply(tokenizer, messages, tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True)
-    trained = [bool(mark) for mark in encoded["assistant_masks"]]
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    with _refusals():
+        (text,), (spans,) = render_jinja_template(
+            conversations=[[dict(message) for message in messages]],
+            tools=list(tools) if tools else None,
+            chat_template=tokenizer.get_chat_template(),
+            return_assistant_tokens_mask=True,
+            **tokenizer.special_tokens_map,
+        )
+    edges = [0, *(edge for span in spans for edge in span), len(text)]
+    pieces = [text[start:end] for start, end in pairwise(edges)]  # in turn the template's and the model's
+    ids = tokenizer(pieces, add_special_tokens=False)["input_ids"]
+    trained = [number % 2 == 1 for number, piece in enumerate(ids) for _ in piece]
     if not any(trained):
         raise UserError(
             "the chat template marks no token as the model's own; it needs {% generation %} around what the "
             "assistant says (the built-in template exaone4 has it)"
         )
-    return Rendered(list(encoded["input_ids"]), trained)
+    return Rendered([token for piece in ids for token in piece], trained)
 
 
-def _apply(
-    tokenizer: Any, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None, **options: Any
-) -> Any:
+@contextmanager
+def _refusals() -> Iterator[None]:
     from jinja2.exceptions import TemplateError
 
-    conversation = [dict(message) for message in messages]
     try:
-        return tokenizer.apply_chat_template(conversation, tools=list(tools) if tools else None, **options)
-    except TemplateError as error:
+        yield
+    except (TemplateError, ValueError) as error:  # ValueError: what transformers itself says of messages and tools
         raise UserError(f"the chat template refuses this conversation: {error}") from error

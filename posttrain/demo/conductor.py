@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from rich.markup import escape
+
 from posttrain.demo.prepare import prepare
 from posttrain.errors import UserError
 from posttrain.terminal import say
@@ -45,8 +47,8 @@ def run_demo(root: Path, seed: int) -> None:
     if not (RECIPES / "sft.yaml").is_file():
         raise UserError(f"{RECIPES} is not here; run the demo from the project's folder (make demo)")
     began = time.monotonic()
-    say(f"[bold]demo[/bold]  seed {seed}, folder {root}")
-    say("[bold]0/11  data, tokenizer and tiny model[/bold]")
+    say(f"[bold]demo[/bold]  seed {seed}, folder {escape(str(root))}")
+    say(f"[bold]0/{len(STEPS)}  data, tokenizer and tiny model[/bold]")
     prepare(root, seed)
     for number, (what, command, recipe, overrides) in enumerate(STEPS, start=1):
         say(f"[bold]{number}/{len(STEPS)}  {what}[/bold]")

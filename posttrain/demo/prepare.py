@@ -4,6 +4,8 @@ import json
 import time
 from pathlib import Path
 
+from rich.markup import escape
+
 from posttrain.chat import read_template
 from posttrain.demo.data import write_data
 from posttrain.models.build import HybridShape, build_model
@@ -27,7 +29,7 @@ def prepare(root: Path, seed: int) -> None:
     model = build_model(HybridShape(), tokenizer, seed=seed)
     save_model(model, tokenizer, base)
     say(
-        f"  {base}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters, "
+        f"  {escape(str(base))}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters, "
         f"layers {' '.join(kind.split('_')[0] for kind in model.config.layer_types)}; {time.monotonic() - began:.0f} s"
     )
 

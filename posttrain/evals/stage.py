@@ -9,7 +9,6 @@ from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
-from jinja2.exceptions import TemplateError
 from rich import box
 from rich.markup import escape
 from rich.table import Table
@@ -19,7 +18,6 @@ from posttrain.chat import encode_prompt, require_template
 from posttrain.data.rows import Row, read_all, source_files
 from posttrain.errors import UserError
 from posttrain.evals.evaluate import ask, evaluate, render_question
-from posttrain.evals.metrics import Metrics
 from posttrain.grading import Graded, Grader
 from posttrain.inference.engine import check_lengths, context_length, open_engine
 from posttrain.models.load import load_tokenizer, read_config
@@ -31,10 +29,10 @@ from rewards.contract import Attempt
 SHOWN_SAMPLES = 60  # records of each decoding in samples.jsonl
 COLUMNS = {  # key in eval.json -> head in the table
     "accuracy": "accuracy %",
-    "thinking_tokens": "thinking",
+    "thinking_tokens": "think",
     "answer_tokens": "answer",
     "mode_adherence": "mode %",
-    "language_consistency": "lang. %",
+    "language_consistency": "lang %",
     "truncated": "cut %",
 }
 
@@ -86,7 +84,8 @@ def _evaluate_rest(
                 "decodings": results,
             }
             write_json_atomically(path, content)
-            say(f"  {escape(decoding.name)}: {len(result.records):,} answers in {result.seconds:.1f} s")
+            speed = f"{result.num_tokens:,} tokens in {result.seconds:.1f} s"
+            say(f"  {escape(decoding.name)}: {len(result.records):,} answers, {speed}")
     return results
 
 
@@ -100,25 +99,25 @@ def spread(records: Sequence[dict[str, Any]], limit: int) -> list[dict[str, Any]
 
 
 def results_table(label: str, results: Sequence[dict[str, Any]]) -> Table:
-    """One line per decoding, over all languages."""
-    table = Table(title=label, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    """One line per decoding, over all languages; fits a terminal of 80 columns."""
+    caption = Text("accuracy with its 95 % interval; think, answer: mean tokens", style="dim")
+    table = Table(title=Text(label), title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
     table.add_column("")
-    for head in (*COLUMNS.values(), "tokens/s"):
+    for head in COLUMNS.values():
         table.add_column(head, justify="right", no_wrap=True)
     for entry in results:
-        cells = [_cell(key, entry["groups"]["all"]) for key in COLUMNS]
-        table.add_row(Text(entry["name"]), *cells, f"{entry['tokens_per_second'] or 0:,.0f}")
+        metrics = entry["groups"]["all"]
+        table.add_row(Text(entry["name"]), *(Text(_cell(key, metrics[key])) for key in COLUMNS))
     return table
 
 
-def _cell(key: str, metrics: Metrics) -> str:
-    interval = metrics[key]
+def _cell(key: str, interval: dict[str, float] | None) -> str:
     if interval is None:
         return "-"
     if key.endswith("_tokens"):
         return f"{interval['mean']:.1f}"
-    mean = f"{interval['mean']:.1%}".rstrip("%")
-    return f"{mean} ({interval['low']:.1%} to {interval['high']:.1%})".replace("%", "") if key == "accuracy" else mean
+    mean, low, high = (f"{100 * interval[bound]:.1f}" for bound in ("mean", "low", "high"))
+    return f"{mean} [{low}, {high}]" if key == "accuracy" else mean
 
 
 def _check_prompts(recipe: EvalRecipe, rows: Sequence[Row], tokenizer: Any) -> None:
@@ -133,8 +132,8 @@ def _check_prompts(recipe: EvalRecipe, rows: Sequence[Row], tokenizer: Any) -> N
         for number, row in enumerate(rows):
             try:
                 prompts_ids.append(encode_prompt(tokenizer, render_question(tokenizer, ask(row, decoding))))
-            except TemplateError as error:
-                raise UserError(f"row {number} of the data: the chat template refuses it: {error}") from error
+            except UserError as error:
+                raise UserError(f"row {number} of the data: {error}") from error
         check_lengths(prompts_ids, decoding, max_model_len)
 
 

@@ -69,19 +69,23 @@ def read_config(section: ModelSection) -> Any:
 def save_model(model: Any, tokenizer: Any, folder: Path, *, state_dict: Any = None) -> None:
     """Write a folder that plain transformers and plain vLLM load: weights, tokenizer, template, generation settings.
 
-    Written beside and renamed: the folder is whole or absent. `state_dict` gives gathered weights where the model
-    itself holds shards.
+    Written beside and renamed: the folder is whole or absent; one that a killed run left there is replaced.
+    `state_dict` gives gathered weights where the model itself holds shards.
     """
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside, state_dict=state_dict)
     tokenizer.save_pretrained(aside)
+    shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
 
 
 def _require_folder(path: str) -> None:
-    """A relative or absolute path must exist; `owner/name` may be a hub id."""
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    """A path must exist; `owner/name` may be a hub id, unless there is a folder `owner` here."""
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1 or Path(path).parent.is_dir()
     if looks_local and not (Path(path) / "config.json").is_file():
         raise UserError(
             f"no model at '{path}' (no config.json there); give a model folder or a hub id as model.path, "

@@ -36,7 +36,7 @@ class AGAPOConfig(GRPOConfig):
     length_treatment: LengthTreatment = field(default="constant")
     importance_cap: float = field(default=2.0)
     importance_level: ImportanceLevel = field(default="token")
-    max_mismatch_kl: float = field(default=0.01)
+    max_mismatch_kl: float = field(default=1e-3)
     outcome_reward: str | None = field(default=None)
 
     beta: float = field(default=0.01)

@@ -13,7 +13,15 @@ from posttrain.recipe import SFTRecipe, make_config, resolved_yaml
 from posttrain.runs import Run
 from posttrain.sft.trainer import MODE_COLUMN, UnifiedCollator, UnifiedSFTTrainer
 from posttrain.terminal import say
-from posttrain.training import export_model, fixed_arguments, lora_config, require_steps, train, with_defaults
+from posttrain.training import (
+    export_model,
+    fixed_arguments,
+    lora_config,
+    require_steps,
+    samples_per_step,
+    train,
+    with_defaults,
+)
 
 
 def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
@@ -21,20 +29,19 @@ def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
     files = source_files(recipe.data.sources)
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
-    mixed = plan(recipe, tokenizer)
+    mixed, arguments, lora = plan(recipe, tokenizer), training_arguments(recipe), lora_config(recipe.lora)
+    require_steps(len(mixed.rows), samples_per_step(arguments), "rows in the mix")
     run = Run.start(recipe.run, "sft", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run:
-        arguments = training_arguments(recipe)
         if run.is_main:
             say(describe(mixed))
-        require_steps(len(mixed.rows), arguments.per_device_train_batch_size, "rows in the mix")
         trainer = UnifiedSFTTrainer(
             model=load_model(recipe.model, tokenizer),
             args=arguments,
             train_dataset=Dataset.from_list([_columns(row) for row in mixed.rows]),
             processing_class=tokenizer,
             data_collator=UnifiedCollator(pad_token_id=tokenizer.pad_token_id),
-            peft_config=lora_config(recipe.lora),
+            peft_config=lora,
         )
         train(trainer, run, resume=resume)
         export_model(trainer, tokenizer, run)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
 from trl import SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
@@ -23,6 +24,16 @@ class UnifiedCollator(DataCollatorForLanguageModeling):
         return batch
 
 
+class _LogBeforeSaving(TrainerCallback):
+    """A checkpoint's log history then holds every token up to it."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_log |= control.should_save
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        control.should_log |= control.should_save
+
+
 class UnifiedSFTTrainer(SFTTrainer):
     """Trains reasoning and non-reasoning rows together (paper section 2.4.1).
 
@@ -36,9 +47,8 @@ class UnifiedSFTTrainer(SFTTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # Sums since the last log and since the start, per mode: [loss, tokens].
-        self._window = torch.zeros(len(MODES), 2, dtype=torch.float64)
-        self._trained_tokens = torch.zeros(len(MODES), dtype=torch.float64)
+        self._window = torch.zeros(len(MODES), 2, dtype=torch.float64)  # sums since the last log: [loss, tokens]
+        self.add_callback(_LogBeforeSaving())
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
@@ -70,11 +80,13 @@ class UnifiedSFTTrainer(SFTTrainer):
         if self.model.training and "loss" in logs:
             window = self.accelerator.reduce(self._window.to(self.accelerator.device), reduction="sum").cpu()
             self._window.zero_()
-            self._trained_tokens += window[:, 1]
-            for index, mode in enumerate(MODES):
-                if window[index, 1] > 0:
-                    logs[f"loss/{mode}"] = (window[index, 0] / window[index, 1]).item()
-                logs[f"tokens/{mode}"] = self._trained_tokens[index].item()
-            if self._trained_tokens.min() > 0:
-                logs["tokens/ratio"] = (self._trained_tokens[0] / self._trained_tokens[1]).item()
+            # The history is part of a checkpoint, so the tokens of a resumed run go on counting.
+            before = next((past for past in reversed(self.state.log_history) if f"tokens/{MODES[0]}" in past), {})
+            for (loss, tokens), mode in zip(window.tolist(), MODES, strict=True):
+                if tokens:
+                    logs[f"loss/{mode}"] = loss / tokens
+                logs[f"tokens/{mode}"] = before.get(f"tokens/{mode}", 0.0) + tokens
+            reasoning, direct = (logs[f"tokens/{mode}"] for mode in MODES)
+            if reasoning and direct:
+                logs["tokens/ratio"] = reasoning / direct
         super().log(logs, start_time)

@@ -91,7 +91,9 @@ def test_completion_ends_with_its_end_token_unless_it_was_cut_off(
     model: Any, tokenizer: Any, prompts: list[list[int]]
 ) -> None:
     ends = set(model.generation_config.eos_token_id)
-    samples = [sample for some in TransformersEngine(model, tokenizer).generate(prompts, SAMPLED, seed=1) for sample in some]
+    samples = [
+        sample for some in TransformersEngine(model, tokenizer).generate(prompts, SAMPLED, seed=1) for sample in some
+    ]
     for token_ids, is_truncated in samples:
         assert (token_ids[-1] in ends) != is_truncated
         assert not ends & set(token_ids[:-1])

@@ -47,7 +47,9 @@ def prompts(tokenizer: Any) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def engine(model: ModelSection, tokenizer: Any) -> Iterator[Engine]:
-    with closing(open_engine(EngineSection(name="vllm", max_model_len=512, memory_gb=0.25), model, tokenizer)) as engine:
+    with closing(
+        open_engine(EngineSection(name="vllm", max_model_len=512, memory_gb=0.25), model, tokenizer)
+    ) as engine:
         yield engine
 
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -114,10 +115,15 @@ def test_stage_1_writes_the_ids_that_were_sampled(tmp_path, model_folder, script
     assert len(shown) == 32
 
 
-def test_each_row_is_asked_in_its_own_mode_unless_the_decoding_says_one(tmp_path, model_folder, scripted):
-    engine = scripted(DIRECT["en"].format(7), DIRECT["en"].format(3))
-    run_stage(make_recipe(tmp_path, model_folder, mode="non_reasoning"), resume=False)
-    assert all(prompt.endswith("<think>\n\n</think>\n\n") for prompt in engine.prompts)
+@pytest.mark.parametrize(("mode", "ending"), [(None, "<think>\n\n</think>\n\n"), ("reasoning", "<think>\n")])
+def test_each_row_is_asked_in_its_own_mode_unless_the_decoding_says_one(tmp_path, model_folder, scripted, mode, ending):
+    engine = scripted(reasoning(1, 7), DIRECT["en"].format(3))
+    recipe = make_recipe(tmp_path, model_folder, mode="non_reasoning")
+    decoding = Decoding(mode=mode, temperature=1.0, max_new_tokens=100, samples=2)
+    run_stage(replace(recipe, decoding=decoding), resume=False)
+    assert all(prompt.endswith("[|assistant|]\n" + ending) for prompt in engine.prompts)
+    modes = {pair["mode"] for pair in read_pairs(tmp_path / "run" / "pairs.parquet", origin(model_folder))}
+    assert modes == {mode or "non_reasoning"}
 
 
 def test_stage_2_prefers_the_language_of_the_question(tmp_path, model_folder, scripted):
@@ -137,6 +143,14 @@ def test_no_pair_at_all_is_an_error_with_the_counts(tmp_path, model_folder, scri
     with pytest.raises(UserError, match=r"got 4 queries and no pair \(4 no_correct\)"):
         run_stage(make_recipe(tmp_path, model_folder), resume=False)
     assert manifest(tmp_path / "run")["status"] == "failed"
+
+
+def test_a_second_attempt_shows_each_sample_once(tmp_path, model_folder, scripted):
+    scripted(reasoning(1, 3), reasoning(2, 4))
+    for resume in (False, True):
+        with pytest.raises(UserError, match="no pair"):
+            run_stage(make_recipe(tmp_path, model_folder), resume=resume)
+    assert len((tmp_path / "run" / "samples.jsonl").read_text().splitlines()) == 4 * 2
 
 
 def test_samples_of_an_interrupted_run_are_not_sampled_again(tmp_path, model_folder, scripted, monkeypatch):

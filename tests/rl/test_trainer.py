@@ -161,7 +161,7 @@ def test_several_optimizer_steps_per_batch_carry_the_ratio_to_the_sampling_polic
 
 
 def test_an_unknown_outcome_reward_is_refused_by_name(make_trainer: MakeTrainer) -> None:
-    with pytest.raises(UserError, match="outcome_reward is 'accuracy'.*a_number_of_tokens_is_even"):
+    with pytest.raises(UserError, match=r"outcome_reward is 'accuracy'.*a_number_of_tokens_is_even"):
         make_trainer(outcome_reward="accuracy")
 
 
