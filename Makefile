@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 0
 ARGS   ?=
 
-.PHONY: setup demo test test-fast check format sft rl pairs pref eval report bench clean-demo
+.PHONY: setup demo test test-fast check format sft rl pairs pref eval report bench
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -39,4 +39,4 @@ sft rl pairs pref eval report: setup
 	$(BIN)/posttrain $@ $(RECIPE) $(ARGS)
 
 bench: setup
-	$(BIN)/python -m benchmarks.rollout
+	$(BIN)/python tests/benchmarks/rollout.py $(if $(MODEL),--model $(MODEL))

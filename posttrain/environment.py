@@ -35,4 +35,5 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
     for message in KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
+    logging.getLogger("vllm.triton_utils.importing").setLevel(logging.ERROR)  # speaks before vLLM's own level holds
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())

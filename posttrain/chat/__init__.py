@@ -9,6 +9,7 @@ from posttrain.chat.template import (
     read_template,
     render_for_training,
     render_prompt,
+    require_joinable,
     require_template,
     template_sha256,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "read_template",
     "render_for_training",
     "render_prompt",
+    "require_joinable",
     "require_template",
     "template_sha256",
 ]

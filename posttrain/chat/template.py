@@ -54,6 +54,20 @@ def require_template(tokenizer: Any, model_path: str) -> str:
     return str(tokenizer.chat_template)
 
 
+def require_joinable(tokenizer: Any) -> None:
+    """Check that texts encoded one by one are their joined text, as `render_for_training` needs.
+
+    Raises:
+        UserError: the tokenizer puts a space before every text.
+    """
+    joined = tokenizer.decode(encode_prompt(tokenizer, "a") + encode_prompt(tokenizer, "b"))
+    if joined != "ab":
+        raise UserError(
+            f"the tokenizer reads 'a' and 'b' one after the other as {joined!r}; need one that adds no space before a "
+            "text (add_prefix_space or legacy in its tokenizer_config.json)"
+        )
+
+
 def render_prompt(
     tokenizer: Any, messages: Sequence[Message], mode: Mode, tools: Sequence[Mapping[str, Any]] | None = None
 ) -> str:

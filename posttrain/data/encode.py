@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from posttrain.chat import MODES, render_for_training
+from posttrain.chat import MODES, render_for_training, require_joinable
 from posttrain.data.rows import Row
 from posttrain.errors import UserError
 
@@ -29,8 +29,9 @@ def encode_rows(rows: Sequence[Row], tokenizer: Any, *, source: str, max_length:
 
     Raises:
         UserError: a row is longer than `max_length` tokens, has nothing to train on, or its response is not in the
-            row's mode; names source and row.
+            row's mode; names source and row. Or the tokenizer will not do.
     """
+    require_joinable(tokenizer)
     encoded = []
     for number, row in enumerate(rows, start=1):
         try:

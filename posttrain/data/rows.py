@@ -97,7 +97,8 @@ def _messages(row: Any, where: str) -> list[Row]:
             raise UserError(f"{where}: message {index} has no role; each needs `role` and `content`")
         if not isinstance(message.get("content"), str) and not message.get("tool_calls"):
             raise UserError(f"{where}: message {index} ({message['role']}) has no text under `content`")
-    return messages
+    # Parquet has every key in every message, null where it was absent.
+    return [{key: value for key, value in message.items() if value is not None} for message in messages]
 
 
 def _inferred_mode(messages: list[Row]) -> str:

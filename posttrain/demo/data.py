@@ -18,8 +18,8 @@ TEACHER = Teacher(weak_share=0.3, error_rate=0.55, english_rate=0.35, max_rechec
 class Sizes:
     """Rows of each file."""
 
-    sft_reasoning: int = 8200
-    sft_non_reasoning: int = 11000
+    sft_reasoning: int = 11000
+    sft_non_reasoning: int = 14800
     rl: int = 4000
     pairs_stage1: int = 400
     pairs_stage2: int = 400

@@ -86,7 +86,7 @@ class Problem:
     @property
     def split(self) -> Literal["train", "validation", "test"]:
         """Which split the problem belongs to, for ever: 80 / 10 / 10 by a hash of the chain."""
-        bucket = hashlib.sha256(self.chain.encode()).digest()[0] % 10
+        bucket = hashlib.sha256(f"split {self.chain}".encode()).digest()[0] % 10
         return "train" if bucket < 8 else "validation" if bucket == 8 else "test"
 
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice, zip_longest
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -20,7 +19,7 @@ from posttrain.errors import UserError
 from posttrain.evals.evaluate import ask, evaluate, render_question
 from posttrain.grading import Graded, Grader
 from posttrain.inference.engine import check_lengths, context_length, open_engine
-from posttrain.models.load import load_tokenizer, read_config
+from posttrain.models.load import load_tokenizer, model_files, read_config
 from posttrain.recipe import Decoding, EvalRecipe, resolved_yaml
 from posttrain.runs import Run, write_json_atomically
 from posttrain.terminal import console, say
@@ -48,15 +47,13 @@ def run_stage(recipe: EvalRecipe, *, resume: bool) -> None:
     """
     if os.environ.get("RANK", "0") != "0":
         return
-    files = source_files(recipe.data.sources)
+    files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
     rows = read_all(recipe.data.sources)
     grader = Grader(recipe.rewards)
     _check_prompts(recipe, rows, tokenizer)
     num_without_gold = _report_missing_gold(rows, recipe.decodings, grader)
-    if Path(recipe.model.path).is_dir():  # its content decides the result as much as the data's
-        files.append(Path(recipe.model.path))
     with Run.start(recipe.run, "eval", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
         results = _evaluate_rest(recipe, run, rows, tokenizer, grader)
         run.finish({"rows_without_gold": num_without_gold, "tokens": sum(entry["tokens"] for entry in results)})
@@ -101,7 +98,9 @@ def spread(records: Sequence[dict[str, Any]], limit: int) -> list[dict[str, Any]
 def results_table(label: str, results: Sequence[dict[str, Any]]) -> Table:
     """One line per decoding, over all languages; fits a terminal of 80 columns."""
     caption = Text("accuracy with its 95 % interval; think, answer: mean tokens", style="dim")
-    table = Table(title=Text(label), title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(
+        title=Text(label), title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, padding=0
+    )
     table.add_column("")
     for head in COLUMNS.values():
         table.add_column(head, justify="right", no_wrap=True)

@@ -58,6 +58,12 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
     return model
 
 
+def model_files(section: ModelSection) -> list[Path]:
+    """The model folder as an input of a run, whose content is hashed; nothing for a hub id."""
+    folder = Path(section.path)
+    return [folder] if folder.is_dir() else []
+
+
 def read_config(section: ModelSection) -> Any:
     """The configuration of a model, without its weights."""
     from transformers import AutoConfig

@@ -14,7 +14,7 @@ from posttrain.chat import Mode, encode_prompt, render_prompt, require_template
 from posttrain.data.rows import read_all, source_files, split_prompt
 from posttrain.errors import UserError
 from posttrain.grading import Grader, read_attempt, sample_record
-from posttrain.models.load import load_tokenizer
+from posttrain.models.load import load_tokenizer, model_files
 from posttrain.preference.pair_files import origin_of, read_pairs, read_samples, write_pairs, write_samples
 from posttrain.preference.pair_report import PairReport, PairRow, make_report
 from posttrain.preference.pairs import LANGUAGE_REWARD, Pair, PairOutcome, Sample, hybrid, shortest_correct
@@ -48,7 +48,7 @@ def run_stage(recipe: PairsRecipe, *, resume: bool) -> None:
     stage1 = [Path(recipe.pairs.stage1)] if recipe.pairs.stage1 and recipe.pairs.reuse_stage1 else []
     old_pairs = [row for path in stage1 for row in read_pairs(path, origin)]
     queries = [_query(row, recipe.decoding.mode, tokenizer) for row in read_all(recipe.data.sources)]
-    files = [*source_files(recipe.data.sources), *stage1]
+    files = [*source_files(recipe.data.sources), *stage1, *model_files(recipe.model)]
     template = require_template(tokenizer, recipe.model.path)
     with Run.start(recipe.run, "pairs", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
         sampled = _sample_or_reload(recipe, queries, tokenizer, run.folder / "samples.parquet")

@@ -8,7 +8,7 @@ from transformers.integrations.fsdp import is_fsdp_enabled
 
 from posttrain.chat import require_template
 from posttrain.errors import UserError
-from posttrain.models.load import load_model, load_tokenizer
+from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.preference.config import SimPERConfig
 from posttrain.preference.pair_files import origin_of, read_pairs
 from posttrain.preference.pair_report import PairRow
@@ -24,17 +24,18 @@ def run_stage(recipe: PrefRecipe, *, resume: bool) -> None:
     Raises:
         UserError: the model, the pairs or the settings are unusable.
     """
-    files = [Path(path) for path in recipe.pairs]
+    pair_files = [Path(path) for path in recipe.pairs]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
     origin = origin_of(tokenizer)
-    rows = [row for file in files for row in read_pairs(file, origin)]
+    rows = [row for file in pair_files for row in read_pairs(file, origin)]
     arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
     if is_fsdp_enabled() and lora is None:
         raise UserError(
             "got FSDP, under which TRL would load a second, reference model that SimPER does not need; "
             "launch with DDP or DeepSpeed, or train with `lora`"
         )
+    files = [*pair_files, *model_files(recipe.model)]
     run = Run.start(recipe.run, "pref", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run:
         trainer = SimPERTrainer(

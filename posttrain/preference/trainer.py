@@ -14,8 +14,8 @@ class SimPERTrainer(DPOTrainer):
     """Raises p(chosen) and lowers p(rejected), p = exp(mean token log-probability) (paper section 2.4.3).
 
     Takes what `DPOTrainer` takes, with a `SimPERConfig` and a dataset of token ids: `prompt_ids`, `chosen_ids` and
-    `rejected_ids`, which is what TRL's own preparation makes. The loss is the mean over pairs, so with pairs of equal
-    number a step does not depend on how it is cut into micro-batches or ranks.
+    `rejected_ids`, which is what TRL's own preparation makes. The loss is the mean over pairs: cutting a
+    batch into micro-batches of equal size, or over ranks, changes nothing.
 
     Logs `prob/chosen`, `prob/rejected`, `margin` (their difference), `ordering_accuracy` (share of pairs with a margin
     above 0), `length/chosen` and `length/rejected` (mean completion tokens).

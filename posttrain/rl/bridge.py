@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from posttrain.grading import Graded, Grader, read_attempt
@@ -31,7 +32,7 @@ class RewardBridge:
 
     def functions(self) -> list[Callable[..., list[float | None]]]:
         """One function per reward in the recipe's order, and `outcome` last (1 right, 0 wrong, None unknown)."""
-        columns = [self._column(name, lambda graded, name=name: _score(graded, name)) for name in self._grader.names]
+        columns = [self._column(name, partial(_score, name)) for name in self._grader.names]
         return [*columns, self._column(OUTCOME, _outcome)]
 
     def _column(self, name: str, value: Callable[[Graded], float | None]) -> Callable[..., list[float | None]]:
@@ -54,7 +55,7 @@ class RewardBridge:
         return read_attempt(self._tokenizer, row, ids, mode=row["mode"], is_truncated=is_truncated)
 
 
-def _score(graded: Graded, name: str) -> float | None:
+def _score(name: str, graded: Graded) -> float | None:
     verdict = graded.verdicts.get(name)
     return None if verdict is None else verdict.score
 

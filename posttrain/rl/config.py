@@ -40,7 +40,7 @@ class AGAPOConfig(GRPOConfig):
     outcome_reward: str | None = field(default=None)
 
     beta: float = field(default=0.01)
-    num_generations: int | None = field(default=8)
+    num_generations: int = field(default=8)
     vllm_mode: str = field(default="colocate")
     # AGAPO carries the ratio to the sampling policy itself, from the forward pass that it needs anyway.
     vllm_importance_sampling_correction: bool = field(default=False)

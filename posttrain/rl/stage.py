@@ -8,7 +8,8 @@ from datasets import Dataset
 from posttrain.chat import render_prompt, require_template
 from posttrain.data.rows import Row, read_all, source_files, split_prompt
 from posttrain.grading import Grader, sample_record
-from posttrain.models.load import load_model, load_tokenizer
+from posttrain.inference.engine import end_token_ids
+from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.recipe import RLRecipe, make_config, resolved_yaml
 from posttrain.rl.bridge import OUTCOME, RewardBridge
 from posttrain.rl.config import AGAPOConfig
@@ -18,31 +19,32 @@ from posttrain.terminal import say
 from posttrain.training import export_model, fixed_arguments, lora_config, require_steps, train, with_defaults
 
 SAMPLES_EVERY_STEPS = 5
-SAMPLED_GROUPS = 2  # groups kept in samples.jsonl each time
+SAMPLES_KEPT = 32  # responses kept in samples.jsonl each time, whole groups where the group size divides it
 
 
 def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
     """Sample, grade, update, export."""
-    files = source_files(recipe.data.sources)
+    files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
     grader = Grader(recipe.rewards)
     rows = read_all(recipe.data.sources)
+    arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
+    require_steps(len(rows), arguments.generation_batch_size // arguments.num_generations, "prompts")
     run = Run.start(recipe.run, "rl", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run:
-        arguments = training_arguments(recipe)
-        require_steps(len(rows), arguments.generation_batch_size // arguments.num_generations, "prompts")
         if run.is_main:
             say(describe(arguments, len(rows)))
-        bridge = RewardBridge(grader, tokenizer, [tokenizer.eos_token_id])
+        model = load_model(recipe.model, tokenizer)
+        bridge = RewardBridge(grader, tokenizer, end_token_ids(model.generation_config, tokenizer))
         trainer = AGAPOTrainer(
-            model=load_model(recipe.model, tokenizer),
+            model=model,
             reward_funcs=bridge.functions(),
             args=arguments,
             train_dataset=Dataset.from_list([_columns(tokenizer, row) for row in rows]),
             processing_class=tokenizer,
-            peft_config=lora_config(recipe.lora),
-            on_rollouts=lambda rollouts: _keep_samples(run, bridge, rollouts, arguments.num_generations),
+            peft_config=lora,
+            on_rollouts=lambda rollouts: _keep_samples(run, bridge, rollouts),
         )
         train(trainer, run, resume=resume)
         export_model(trainer, tokenizer, run)
@@ -76,10 +78,10 @@ def _columns(tokenizer: Any, row: Row) -> dict[str, str]:
     return {"prompt": prompt, "row": json.dumps({**row, "messages": split_prompt(row)}, ensure_ascii=False)}
 
 
-def _keep_samples(run: Run, bridge: RewardBridge, rollouts: Rollouts, group_size: int) -> None:
+def _keep_samples(run: Run, bridge: RewardBridge, rollouts: Rollouts) -> None:
     if not run.is_main or rollouts.step % SAMPLES_EVERY_STEPS:
         return
-    kept = range(min(SAMPLED_GROUPS * group_size, len(bridge.attempts)))
+    kept = range(min(SAMPLES_KEPT, len(bridge.attempts)))
     run.append_samples(
         sample_record(
             bridge.attempts[index],

@@ -31,8 +31,15 @@ class SyncedVLLM(VLLMGeneration):
     """
 
     def _init_vllm(self) -> None:
-        dtype = str(self.model.dtype).removeprefix("torch.")
-        engine = partial(vllm_generation.LLM, dtype=dtype, disable_log_stats=True, use_tqdm_on_load=False)
+        from vllm.platforms import current_platform
+
+        engine = partial(
+            vllm_generation.LLM,
+            dtype=str(self.model.dtype).removeprefix("torch."),
+            enforce_eager=current_platform.is_cpu(),  # compiling costs ten seconds there and gains nothing
+            disable_log_stats=True,
+            use_tqdm_on_load=False,
+        )
         with replaced(vllm_generation, "LLM", engine):
             super()._init_vllm()
 

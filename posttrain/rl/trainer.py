@@ -159,8 +159,8 @@ class AGAPOTrainer(GRPOTrainer):
         self._record("rollout/weights_in_sync", float(mismatch <= self.args.max_mismatch_kl))
         if mismatch > self.args.max_mismatch_kl:
             raise RuntimeError(
-                f"rollout engine and trainer disagree at step {self.state.global_step}: mismatch KL {mismatch:.3g} "
-                f"nats a token, limit {self.args.max_mismatch_kl:g} (max_mismatch_kl). The engine's weights are stale or its "
+                f"rollout engine and trainer disagree at step {self.state.global_step}: mean KL {mismatch:.3g} nats "
+                f"a token, max_mismatch_kl is {self.args.max_mismatch_kl:g}. The engine's weights are stale or its "
                 "precision differs; no update was made with these rollouts."
             )
 

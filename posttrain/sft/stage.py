@@ -8,7 +8,7 @@ from trl import SFTConfig
 from posttrain.chat import require_template
 from posttrain.data.mixing import Mixed, encode_sources, mix
 from posttrain.data.rows import source_files
-from posttrain.models.load import load_model, load_tokenizer
+from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.recipe import SFTRecipe, make_config, resolved_yaml
 from posttrain.runs import Run
 from posttrain.sft.trainer import MODE_COLUMN, UnifiedCollator, UnifiedSFTTrainer
@@ -26,7 +26,7 @@ from posttrain.training import (
 
 def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
     """Mix, train, export."""
-    files = source_files(recipe.data.sources)
+    files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
     mixed, arguments, lora = plan(recipe, tokenizer), training_arguments(recipe), lora_config(recipe.lora)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posttrain.evals.intervals import Interval, count_interval, share_interval
@@ -45,6 +45,7 @@ def test_every_question_weighs_the_same_however_many_samples_it_has() -> None:
     assert count_interval([[10], [0, 0, 0]]).mean == 5
 
 
+@settings(deadline=None)
 @given(values=BINARY)
 def test_share_interval_holds_its_mean_and_stays_in_0_to_1(values: list[list[float]]) -> None:
     mean, low, high = share_interval(values)
@@ -52,6 +53,7 @@ def test_share_interval_holds_its_mean_and_stays_in_0_to_1(values: list[list[flo
     assert low < high
 
 
+@settings(deadline=None)
 @given(values=BINARY)
 def test_share_interval_turns_over_with_the_question(values: list[list[float]]) -> None:
     mean, low, high = share_interval(values)
@@ -59,6 +61,7 @@ def test_share_interval_turns_over_with_the_question(values: list[list[float]]) 
     assert opposite == Interval(*(pytest.approx(1 - value) for value in (mean, high, low)))
 
 
+@settings(deadline=None)
 @given(values=BINARY)
 def test_same_questions_four_times_over_narrow_the_share_interval(values: list[list[float]]) -> None:
     once, four_times = share_interval(values), share_interval(values * 4)

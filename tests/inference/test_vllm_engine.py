@@ -47,9 +47,10 @@ def prompts(tokenizer: Any) -> list[list[int]]:
 
 @pytest.fixture(scope="module")
 def engine(model: ModelSection, tokenizer: Any) -> Iterator[Engine]:
-    with closing(
-        open_engine(EngineSection(name="vllm", max_model_len=512, memory_gb=0.25), model, tokenizer)
-    ) as engine:
+    """The second engine of this process: it opens only if closing the first gave everything back."""
+    section = EngineSection(name="vllm", max_model_len=512, memory_gb=0.25)
+    open_engine(section, model, tokenizer).close()
+    with closing(open_engine(section, model, tokenizer)) as engine:
         yield engine
 
 

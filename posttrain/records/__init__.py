@@ -1,1 +1,0 @@
-"""What trainers write into the folder of a run."""

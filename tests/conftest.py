@@ -1,0 +1,87 @@
+"""A tiny data set, tokenizer and hybrid model, made once; heavy libraries are imported by those who ask for them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posttrain.environment import prepare_environment
+
+prepare_environment()  # before anything imports the heavy libraries
+
+
+@pytest.fixture(scope="session")
+def demo_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The demo's data files, a few rows each."""
+    from posttrain.demo.data import Sizes, write_data
+
+    sizes = Sizes(
+        sft_reasoning=60, sft_non_reasoning=90, rl=30, pairs_stage1=30, pairs_stage2=30, validation=30, test=30
+    )
+    return write_data(tmp_path_factory.mktemp("demo") / "data", seed=0, sizes=sizes)
+
+
+@pytest.fixture(scope="session")
+def tokenizer(demo_files: dict[str, Path]) -> Any:
+    """Trained on those rows, with the built-in template. Not to be changed by a test."""
+    from posttrain.chat import read_template
+    from posttrain.models.tokenizer import train_tokenizer
+
+    texts = [
+        message.get("reasoning_content", "") + message["content"]
+        for name in ("sft_reasoning", "sft_non_reasoning")
+        for line in demo_files[name].read_text().splitlines()
+        for message in json.loads(line)["messages"]
+    ]
+    return train_tokenizer(texts, vocab_size=400, chat_template=read_template("exaone4"))
+
+
+@pytest.fixture(scope="session")
+def tiny_shape() -> Any:
+    """Three local layers and a global one, 40 thousand parameters with the tokenizer above."""
+    from posttrain.models.build import HybridShape
+
+    return HybridShape(
+        hidden_size=32, intermediate_size=64, num_heads=2, num_kv_heads=1, head_dim=16, sliding_window=16
+    )
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any, tiny_shape: Any) -> Path:
+    """An untrained model as a stage would find it."""
+    from posttrain.models.build import build_model
+    from posttrain.models.load import save_model
+
+    folder = tmp_path_factory.mktemp("models") / "base"
+    save_model(build_model(tiny_shape, tokenizer, seed=0), tokenizer, folder)
+    return folder
+
+
+@pytest.fixture
+def sft_recipe_file(tmp_path: Path, model_folder: Path, demo_files: dict[str, Path]) -> Path:
+    """A recipe that trains six rows a step: both modes, 1.5 : 1."""
+    path = tmp_path / "sft.yaml"
+    path.write_text(
+        f"""\
+stage: sft
+run: {tmp_path / "run"}
+model: {{path: {model_folder}}}
+data:
+  sources:
+    - {{name: long, path: {demo_files["sft_reasoning"]}}}
+    - {{name: short, path: {demo_files["sft_non_reasoning"]}}}
+mixer:
+  use: data_mixers.by_tokens:ByTokens
+  args: {{shares: {{reasoning: 1.5, non_reasoning: 1.0}}}}
+trainer:
+  per_device_train_batch_size: 3
+  gradient_accumulation_steps: 2
+  learning_rate: 1e-2
+  max_steps: 6
+  logging_steps: 2
+  save_steps: 2
+  report_to: none
+"""
+    )
+    return path

@@ -1,0 +1,147 @@
+"""The mixer decides the order; these tests see to it that it is asked rightly and obeyed."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_mixers.contract import Draw
+from data_mixers.contract import Source as MixerSource
+from posttrain.chat import MODES
+from posttrain.data.encode import IGNORED, Encoded
+from posttrain.data.mixing import Mixed, encode_sources, mix
+from posttrain.errors import UserError
+from posttrain.recipe import MixerSection, Source
+
+BY_TOKENS = MixerSection(
+    use="data_mixers.by_tokens:ByTokens", args={"shares": {"reasoning": 1.5, "non_reasoning": 1.0}}
+)
+
+
+def source(name: str, path: Path, **more: Any) -> Source:
+    return Source(name=name, path=str(path), **more)
+
+
+@pytest.fixture
+def sources(demo_files: dict[str, Path]) -> list[Source]:
+    return [source("long", demo_files["sft_reasoning"]), source("short", demo_files["sft_non_reasoning"])]
+
+
+@pytest.fixture(scope="module")
+def both_modes_file(demo_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Rows of the two modes in turn."""
+    path = tmp_path_factory.mktemp("both") / "both.jsonl"
+    pairs = zip(*(demo_files[f"sft_{mode}"].read_text().splitlines() for mode in MODES), strict=False)
+    path.write_text("\n".join(line for pair in pairs for line in pair) + "\n")
+    return path
+
+
+def mixed(sources: list[Source], tokenizer: Any, *, seed: int = 0, section: MixerSection = BY_TOKENS) -> Mixed:
+    return mix(encode_sources(sources, tokenizer, max_length=None), sources, section, seed=seed)
+
+
+def test_trained_tokens_stand_three_to_two(sources: list[Source], tokenizer: Any) -> None:
+    result = mixed(sources, tokenizer)
+    largest = max(row.trained_tokens for row in result.rows)
+    reasoning, direct = (result.trained_tokens[mode] for mode in MODES)
+    assert abs(reasoning / 1.5 - direct / 1.0) <= largest
+    assert result.ratio == reasoning / direct
+    assert result.ratio == pytest.approx(1.5, abs=0.1)
+
+
+def test_reported_tokens_are_those_of_the_rows(sources: list[Source], tokenizer: Any) -> None:
+    result = mixed(sources, tokenizer)
+    for index, mode in enumerate(MODES):
+        rows = [row for row in result.rows if row.mode_id == index]
+        assert result.trained_tokens[mode] == sum(label != IGNORED for row in rows for label in row.labels)
+        assert result.all_tokens[mode] == sum(len(row.input_ids) for row in rows)
+        assert 0 < result.trained_tokens[mode] < result.all_tokens[mode]
+
+
+def test_order_is_the_seeds(sources: list[Source], tokenizer: Any) -> None:
+    first = mixed(sources, tokenizer, seed=3)
+    assert mixed(sources, tokenizer, seed=3) == first
+    assert mixed(sources, tokenizer, seed=4).rows != first.rows
+
+
+def test_file_of_both_modes_becomes_two_sources(both_modes_file: Path, tokenizer: Any) -> None:
+    encoded = encode_sources([source("both", both_modes_file)], tokenizer, max_length=None)
+    assert {key: len(rows) for key, rows in encoded.items()} == {"both/reasoning": 60, "both/non_reasoning": 60}
+    for key, rows in encoded.items():
+        assert {MODES[row.mode_id] for row in rows} == {key.partition("/")[2]}
+    assert mixed([source("both", both_modes_file)], tokenizer).ratio == pytest.approx(1.5, abs=0.1)
+
+
+def test_row_of_a_file_with_both_modes_is_named_by_its_place_in_the_file(
+    both_modes_file: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    lines = both_modes_file.read_text().splitlines()
+    bad = json.loads(lines[5])
+    bad["messages"].append({"role": "user", "content": "?"})
+    path = tmp_path / "bad.jsonl"
+    path.write_text("\n".join([*lines[:5], json.dumps(bad)]))
+    with pytest.raises(UserError, match=r"^both, row 6: the last message is from 'user'"):
+        encode_sources([source("both", path)], tokenizer, max_length=None)
+
+
+def test_two_sources_of_one_name_are_refused_also_when_their_modes_differ(
+    demo_files: dict[str, Path], tokenizer: Any
+) -> None:
+    """Weights belong to names."""
+    files = demo_files["sft_reasoning"], demo_files["sft_non_reasoning"]
+    with pytest.raises(UserError, match=r"data\.sources\.1: two sources are named 'a'"):
+        encode_sources([source("a", file) for file in files], tokenizer, max_length=None)
+    with pytest.raises(UserError, match="two sources are named"):
+        encode_sources([Source(path=str(files[0]))] * 2, tokenizer, max_length=None)
+
+
+def test_weight_of_a_source_reaches_the_mixer(demo_files: dict[str, Path], tokenizer: Any, tmp_path: Path) -> None:
+    lines = demo_files["sft_reasoning"].read_text().splitlines()
+    halves = []
+    for name, part in (("heavy", lines[:30]), ("light", lines[30:])):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(part))
+        halves.append(source(name, tmp_path / f"{name}.jsonl", weight=3.0 if name == "heavy" else 1.0))
+    encoded = encode_sources(halves, tokenizer, max_length=None)
+    only = MixerSection(use=BY_TOKENS.use, args={"shares": {"reasoning": 1.0}})
+    rows = mix(encoded, halves, only, seed=0).rows
+    drawn = Counter("heavy" if row in encoded["heavy/reasoning"] else "light" for row in rows)
+    assert drawn["heavy"] == 30
+    assert 6 <= drawn["light"] <= 14  # a third of the pace
+
+
+class Backwards:
+    """A mixer of one's own: every row once, the last first."""
+
+    def __call__(self, sources: Sequence[MixerSource], *, seed: int) -> Iterator[Draw]:
+        return (Draw(each.name, row) for each in sources for row in reversed(range(len(each.token_counts))))
+
+
+def test_rows_come_in_the_order_of_the_mixer(sources: list[Source], tokenizer: Any) -> None:
+    import sys
+    from types import ModuleType
+
+    module = ModuleType("mixer_of_this_test")
+    module.Backwards = Backwards  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+    encoded = encode_sources(sources, tokenizer, max_length=None)
+    result = mix(encoded, sources, MixerSection(use="mixer_of_this_test:Backwards"), seed=0)
+    expected: list[Encoded] = [*reversed(encoded["long/reasoning"]), *reversed(encoded["short/non_reasoning"])]
+    assert result.rows == expected
+
+
+def test_what_the_mixer_refuses_is_the_users_error(sources: list[Source], tokenizer: Any) -> None:
+    lacking = MixerSection(use=BY_TOKENS.use, args={"shares": {"reasoning": 1.0}})
+    with pytest.raises(UserError, match="mixer: source 'short/non_reasoning' has mode 'non_reasoning'"):
+        mixed(sources, tokenizer, section=lacking)
+    with pytest.raises(UserError, match=r"mixer\.args"):
+        mixed(sources, tokenizer, section=MixerSection(use=BY_TOKENS.use, args={"share": {}}))
+
+
+def test_ratio_without_direct_answers_is_infinite() -> None:
+    row = Encoded([1, 2], [IGNORED, 2], 0)
+    assert Mixed([row], {"reasoning": 1, "non_reasoning": 0}, {"reasoning": 2, "non_reasoning": 0}).ratio == float(
+        "inf"
+    )

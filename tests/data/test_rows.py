@@ -1,0 +1,159 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from posttrain.data.rows import read_all, read_rows, source_files, split_prompt
+from posttrain.errors import UserError
+from posttrain.recipe import Source
+
+QUESTION = {"role": "user", "content": "4+7? 얼마? ¿Cuánto?"}
+DIRECT = {"messages": [QUESTION, {"role": "assistant", "content": "11"}]}
+THOUGHT = {"messages": [QUESTION, {"role": "assistant", "content": "11", "reasoning_content": "4+7=11"}]}
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        read_rows(Source(path=str(path)))
+    message = str(caught.value)
+    assert "\n" not in message
+    assert str(path) in message
+    return message
+
+
+# --- what is read ---
+
+
+def test_rows_keep_their_columns_and_get_a_mode(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {**DIRECT, "answer": "11", "steps": 1}, THOUGHT)
+    assert read_rows(Source(path=str(path))) == [
+        {**DIRECT, "answer": "11", "steps": 1, "mode": "non_reasoning"},
+        {**THOUGHT, "mode": "reasoning"},
+    ]
+
+
+def test_mode_is_the_rows_then_the_sources_then_what_the_messages_show(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {**THOUGHT, "mode": "non_reasoning"}, DIRECT, {**DIRECT, "mode": None})
+    modes = [row["mode"] for row in read_rows(Source(path=str(path), mode="reasoning"))]
+    assert modes == ["non_reasoning", "reasoning", "reasoning"]
+    modes = [row["mode"] for row in read_rows(Source(path=str(path)))]
+    assert modes == ["non_reasoning", "non_reasoning", "non_reasoning"]
+
+
+def test_domain_and_language_of_the_source_fill_gaps_only(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", {**DIRECT, "domain": "code"}, {**DIRECT, "language": None}, DIRECT)
+    rows = read_rows(Source(path=str(path), domain="math", language="ko"))
+    assert [(row["domain"], row["language"]) for row in rows] == [("code", "ko"), ("math", "ko"), ("math", "ko")]
+    assert not {"domain", "language"} & read_rows(Source(path=str(path)))[2].keys()
+
+
+def test_parquet_and_jsonl_give_the_same_rows(tmp_path: Path) -> None:
+    rows = [{**THOUGHT, "answer": "11", "mode": "reasoning"}, {**THOUGHT, "answer": "12", "mode": "reasoning"}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    write(tmp_path / "a.jsonl", *rows)
+    assert read_rows(Source(path=str(tmp_path / "a.parquet"))) == rows
+    assert read_rows(Source(path=str(tmp_path / "a.jsonl"))) == rows
+
+
+def test_columns_that_parquet_fills_with_null_count_as_absent(tmp_path: Path) -> None:
+    rows = [{**THOUGHT, "domain": None, "mode": None}, {**DIRECT, "domain": "code", "mode": "non_reasoning"}]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
+    first, second = read_rows(Source(path=str(tmp_path / "a.parquet"), domain="math"))
+    assert (first["mode"], first["domain"]) == ("reasoning", "math")
+    assert (second["mode"], second["domain"]) == ("non_reasoning", "code")
+
+
+def test_blank_lines_are_skipped_and_still_counted(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", DIRECT)
+    path.write_text("\n" + path.read_text() + "  \n" + "{\n")
+    assert f"{path}:4: not valid JSON" in refusal(path)
+    path.write_text("\n" + json.dumps(DIRECT) + "\n\n")
+    assert len(read_rows(Source(path=str(path)))) == 1
+
+
+def test_line_separators_inside_a_text_do_not_cut_the_line(tmp_path: Path) -> None:
+    odd = {"messages": [{"role": "user", "content": "a\u2028b\x85c\rd"}]}
+    (row,) = read_rows(Source(path=str(write(tmp_path / "a.jsonl", odd))))
+    assert row["messages"] == odd["messages"]
+
+
+def test_message_without_text_is_fine_where_it_calls_a_tool(tmp_path: Path) -> None:
+    calling = {"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": {}}]}
+    (row,) = read_rows(Source(path=str(write(tmp_path / "a.jsonl", {"messages": [QUESTION, calling]}))))
+    assert row["messages"][1] == {key: value for key, value in calling.items() if key != "content"}
+
+
+def test_all_sources_come_one_after_the_other(tmp_path: Path) -> None:
+    sources = [Source(path=str(write(tmp_path / f"{name}.jsonl", {**DIRECT, "id": name}))) for name in "ba"]
+    assert [row["id"] for row in read_all(sources)] == ["b", "a"]
+    assert source_files(sources) == [tmp_path / "b.jsonl", tmp_path / "a.jsonl"]
+
+
+def test_prompt_is_what_stands_before_the_models_last_turn() -> None:
+    assert split_prompt(DIRECT) == [QUESTION]
+    assert split_prompt({"messages": [QUESTION]}) == [QUESTION]
+    turns = [QUESTION, {"role": "assistant", "content": "a"}, QUESTION]
+    assert split_prompt({"messages": turns}) == turns
+
+
+# --- what is refused ---
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "no.jsonl"
+    assert "does not exist" in refusal(path)
+    with pytest.raises(UserError, match=r"no\.jsonl' does not exist; check data\.sources"):
+        source_files([Source(path=str(write(tmp_path / "a.jsonl", DIRECT))), Source(path=str(path))])
+
+
+def test_other_endings_are_refused(tmp_path: Path) -> None:
+    assert "the ending '.csv'; use .jsonl or .parquet" in refusal(write(tmp_path / "a.csv", DIRECT))
+
+
+@pytest.mark.parametrize("content", ["", "\n \n"])
+def test_file_without_rows_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(content)
+    assert "holds no rows" in refusal(path)
+
+
+def test_text_that_is_not_utf_8_is_named_with_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", DIRECT)
+    path.write_bytes(path.read_bytes() + '{"messages": "정답"}\n'.encode("euc-kr"))
+    assert f"{path}:2: not UTF-8" in refusal(path)
+
+
+def test_broken_parquet_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(b"PAR1 and no more")
+    assert "cannot be read as Parquet" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ({"text": "a", "label": 1}, "no messages (found columns ['label', 'text'])"),
+        ({"messages": []}, "no messages"),
+        ({"messages": "hello"}, "no messages"),
+        ([DIRECT], "no messages (found a list)"),
+        (7, "no messages (found a int)"),
+        ({"messages": [{"content": "a"}]}, "message 0 has no role"),
+        ({"messages": ["a"]}, "message 0 has no role"),
+        ({"messages": [QUESTION, {"role": "assistant"}]}, "message 1 (assistant) has no text under `content`"),
+        ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "message 0 (user) has no text"),
+        ({**DIRECT, "mode": "fast"}, "mode is 'fast'; it must be one of reasoning, non_reasoning"),
+    ],
+)
+def test_unusable_row_is_named_with_file_and_line(tmp_path: Path, row: Any, problem: str) -> None:
+    path = write(tmp_path / "a.jsonl", DIRECT, row)
+    message = refusal(path)
+    assert message.startswith(f"{path}:2: ")
+    assert problem in message

@@ -1,0 +1,160 @@
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from posttrain.chat import read_template, render_prompt
+from posttrain.errors import UserError
+from posttrain.models.build import build_model
+from posttrain.models.load import load_model, load_tokenizer, read_config, save_model
+from posttrain.models.tokenizer import train_tokenizer
+from posttrain.recipe import ModelSection
+
+
+@pytest.fixture
+def copy(model_folder: Path, tmp_path: Path) -> Path:
+    """The model folder, to be broken."""
+    return Path(shutil.copytree(model_folder, tmp_path / "copy"))
+
+
+def section(folder: Path | str, **more: Any) -> ModelSection:
+    return ModelSection(path=str(folder), **more)
+
+
+def remove_template(folder: Path) -> None:
+    (folder / "chat_template.jinja").unlink(missing_ok=True)
+    path = folder / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    config.pop("chat_template", None)
+    path.write_text(json.dumps(config))
+
+
+# --- saved models ---
+
+
+def test_saved_folder_is_the_model_for_plain_transformers(model_folder: Path, tokenizer: Any, tiny_shape: Any) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    built = build_model(tiny_shape, tokenizer, seed=0).eval()
+    loaded = AutoModelForCausalLM.from_pretrained(model_folder).eval()
+    ids = torch.tensor([tokenizer("4+7*3-2 정답은")["input_ids"]])
+    with torch.inference_mode():
+        assert torch.equal(built(ids).logits, loaded(ids).logits)
+    assert loaded.config.layer_types == built.config.layer_types
+    assert loaded.generation_config.eos_token_id == tokenizer.eos_token_id
+    plain = AutoTokenizer.from_pretrained(model_folder)
+    messages = [{"role": "user", "content": "4+7?"}]
+    rendered = plain.apply_chat_template(messages, add_generation_prompt=True, enable_thinking=True, tokenize=False)
+    assert rendered == render_prompt(tokenizer, messages, "reasoning")
+
+
+def test_saving_replaces_what_a_killed_run_left(
+    model_folder: Path, tokenizer: Any, tiny_shape: Any, tmp_path: Path
+) -> None:
+    for name in ("model", "model.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "rest").write_text("of another run")
+    save_model(build_model(tiny_shape, tokenizer, seed=0), tokenizer, tmp_path / "model")
+    names = {path.name for path in (tmp_path / "model").iterdir()}
+    assert names == {path.name for path in model_folder.iterdir()}
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_gathered_weights_win_over_the_models_own(tokenizer: Any, tiny_shape: Any, tmp_path: Path) -> None:
+    shards, whole = (build_model(tiny_shape, tokenizer, seed=seed) for seed in (0, 1))
+    save_model(shards, tokenizer, tmp_path / "model", state_dict=whole.state_dict())
+    loaded = load_model(section(tmp_path / "model"), tokenizer)
+    assert torch.equal(loaded.lm_head.weight, whole.lm_head.weight)
+
+
+# --- tokenizers ---
+
+
+def test_tokenizer_comes_with_its_template_and_pads_on_the_left(model_folder: Path) -> None:
+    loaded = load_tokenizer(section(model_folder))
+    assert loaded.padding_side == "left"
+    assert loaded.chat_template == read_template("exaone4")
+
+
+def test_recipe_can_bring_its_own_template(copy: Path, tmp_path: Path) -> None:
+    remove_template(copy)
+    assert load_tokenizer(section(copy, chat_template="exaone4")).chat_template == read_template("exaone4")
+    (tmp_path / "own.jinja").write_text("own")
+    assert load_tokenizer(section(copy, chat_template=str(tmp_path / "own.jinja"))).chat_template == "own"
+
+
+def test_model_without_template_is_refused(copy: Path) -> None:
+    remove_template(copy)
+    with pytest.raises(UserError, match=r"copy' has no chat template; set model\.chat_template"):
+        load_tokenizer(section(copy))
+
+
+def test_tokenizer_without_padding_pads_with_its_end(copy: Path) -> None:
+    path = copy / "tokenizer_config.json"
+    config = json.loads(path.read_text())
+    del config["pad_token"]
+    path.write_text(json.dumps(config))
+    loaded = load_tokenizer(section(copy))
+    assert loaded.pad_token_id == loaded.eos_token_id
+
+
+def test_folder_without_tokenizer_is_refused(copy: Path) -> None:
+    for path in copy.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(UserError, match="no tokenizer could be loaded from '.*copy': "):
+        load_tokenizer(section(copy))
+
+
+# --- models ---
+
+
+def test_model_has_the_dtype_and_attention_of_the_recipe(model_folder: Path, tokenizer: Any) -> None:
+    loaded = load_model(section(model_folder, dtype="bfloat16", attn_implementation="eager"), tokenizer)
+    assert loaded.dtype == torch.bfloat16
+    assert loaded.config._attn_implementation == "eager"
+    assert load_model(section(model_folder), tokenizer).dtype == torch.float32
+
+
+@pytest.mark.parametrize("load", [load_tokenizer, lambda where: load_model(where, None), read_config])
+@pytest.mark.parametrize("path", ["{tmp}/none", "./none", "none", "a/b/none", "{name}/none"])
+def test_missing_folder_is_refused_without_asking_the_hub(
+    path: str, load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`runs/none` looks like a hub id; it is none while there is a folder `runs`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(
+        UserError, match=r"no model at '.*none' \(no config\.json there\); give a model folder or a hub"
+    ):
+        load(section(path.format(tmp=tmp_path, name="runs")))
+
+
+def test_folder_without_weights_is_refused(copy: Path, tokenizer: Any) -> None:
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="no model could be loaded from '.*copy': "):
+        load_model(section(copy), tokenizer)
+
+
+def test_tokenizer_larger_than_the_embedding_is_refused(model_folder: Path, tokenizer: Any) -> None:
+    larger = train_tokenizer(["a"], vocab_size=280, chat_template="x")
+    larger.add_tokens([f"new{index}" for index in range(len(tokenizer))])
+    with pytest.raises(
+        UserError, match=rf"has {len(larger)} tokens but the model's embedding has {len(tokenizer)} rows"
+    ):
+        load_model(section(model_folder), larger)
+
+
+def test_embedding_larger_than_the_tokenizer_is_fine(model_folder: Path) -> None:
+    """Published models pad theirs to a round number."""
+    smaller = train_tokenizer(["a"], vocab_size=280, chat_template="x")
+    assert load_model(section(model_folder), smaller).config.vocab_size > len(smaller)
+
+
+def test_configuration_is_read_without_the_weights(copy: Path, tiny_shape: Any) -> None:
+    (copy / "model.safetensors").unlink()
+    config = read_config(section(copy))
+    assert config.max_position_embeddings == replace(tiny_shape).max_position_embeddings
