@@ -1,11 +1,13 @@
 """What a person sees in the terminal: plain lines, the same in a pipe."""
 
+import sys
 from collections.abc import Mapping
 
 from rich.console import Console
 from rich.markup import escape
 
-console = Console(highlight=False, soft_wrap=True, emoji=False)
+# In a pipe rich would assume 80 columns, too few for the stage table.
+console = Console(highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else 110)
 
 
 def progress_line(name: str, step: int, steps: int, seconds_left: float, figures: Mapping[str, float]) -> None:

@@ -1,6 +1,7 @@
 """A tiny data set, tokenizer and hybrid model, made once; heavy libraries are imported by those who ask for them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 
 from posttrain.environment import prepare_environment
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other
 prepare_environment()  # before anything imports the heavy libraries
 
 

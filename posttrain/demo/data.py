@@ -11,7 +11,7 @@ from posttrain.chat import Mode
 from posttrain.demo.task import LANGUAGES, Problem, Teacher, draw_problem, prompt_row, sft_row
 from posttrain.runs import write_text_atomically
 
-TEACHER = Teacher(weak_share=0.3, error_rate=0.55, english_rate=0.35, max_rechecks=4)
+TEACHER = Teacher(weak_share=0.3, error_rate=0.55, stray_rate=0.4, rechecks=(0, 0, 1, 1, 2, 2, 2, 3, 3, 4))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ answer long chains at once. Answers are verifiable, and the wording carries what
 - a *teacher* that gets a fixed share of the facts wrong more often than not (RL can find out which: nothing in the SFT
   data marks them);
 - harmless re-checks of finished steps (conciseness can cut them);
-- Korean and Spanish questions that are answered in English (language consistency can mend them).
+- questions answered in another language (language consistency can mend them).
 """
 
 import hashlib
@@ -111,8 +111,8 @@ class Teacher:
 
     weak_share: float
     error_rate: float
-    english_rate: float  # Korean and Spanish questions answered in English
-    max_rechecks: int
+    stray_rate: float  # questions answered in another language
+    rechecks: tuple[int, ...]  # one of these is drawn as the number of re-checks
 
     def believes(self, rng: random.Random, digit: int, operator: str, operand: int) -> int:
         """What the teacher writes for one step."""
@@ -125,7 +125,8 @@ class Teacher:
 
     def speaks(self, rng: random.Random, asked: Language) -> Language:
         """The language of the response."""
-        return "en" if asked != "en" and rng.random() < self.english_rate else asked
+        others = [language for language in LANGUAGES if language != asked]
+        return rng.choice(others) if rng.random() < self.stray_rate else asked
 
     def think(self, rng: random.Random, problem: Problem, language: Language) -> tuple[str, int]:
         """A chain of thought and the digit it ends with."""
@@ -138,7 +139,7 @@ class Teacher:
             link = rng.choice(_LINKS[language]) if len(written) > 1 and rng.random() < 0.5 else ""
             lines.append(link + written[-1])
             digit = result
-        for _ in range(min(rng.randint(0, self.max_rechecks), rng.randint(0, self.max_rechecks))):
+        for _ in range(rng.choice(self.rechecks)):
             lines.append(rng.choice(_RECHECK[language]).format(step=rng.choice(written)))
         return "\n".join(lines), digit
 

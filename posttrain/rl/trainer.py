@@ -190,15 +190,22 @@ class AGAPOTrainer(GRPOTrainer):
         entropies: torch.Tensor,
         weights: torch.Tensor | None,
     ) -> None:
-        live = batch["is_live"]
-        if not live.any():
+        """Means over the live tokens and responses of every process."""
+        live_B = batch["is_live"]
+        live_BT = mask & live_B[:, None]
+        ratios = torch.ones_like(entropies) if weights is None else weights
+        sums = [live_BT.sum(), live_B.sum(), entropies[live_BT].sum(), kl_B[live_B].sum(), ratios[live_BT].sum()]
+        here = torch.stack([*sums, ratios.masked_fill(~live_BT, 0.0).max()]).float()
+        everywhere = self.accelerator.gather(here[None])
+        tokens, responses, entropy, kl, ratio = everywhere[:, :-1].sum(dim=0).tolist()
+        if tokens == 0:
             return
-        self._record("entropy", entropies[mask].mean().item())
+        self._record("entropy", entropy / tokens)
         if self.beta != 0.0:
-            self._record("kl", kl_B[live].mean().item())
+            self._record("kl", kl / responses)
         if weights is not None:
-            self._record("rollout/importance_weight_mean", weights[mask].mean().item())
-            self._record("rollout/importance_weight_max", weights[mask].max().item())
+            self._record("rollout/importance_weight_mean", ratio / tokens)
+            self._record("rollout/importance_weight_max", everywhere[:, -1].max().item())
 
     def _mend_logged_advantages(self, advantages: Sequence[float]) -> None:
         """Upstream has just logged its own advantages of this batch; ours take their place."""

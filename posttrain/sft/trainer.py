@@ -45,6 +45,8 @@ class UnifiedSFTTrainer(SFTTrainer):
     `_set_signature_columns_if_needed` (to keep `mode_id`).
     """
 
+    _signature_columns: list[str]
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._window = torch.zeros(len(MODES), 2, dtype=torch.float64)  # sums since the last log: [loss, tokens]
@@ -63,7 +65,7 @@ class UnifiedSFTTrainer(SFTTrainer):
 
         def observed(**model_inputs: Any) -> Any:
             outputs = model(**model_inputs)
-            if self.model.training:
+            if self.model.training and model_inputs.get("fused_lm_head"):  # label smoothing takes a plain pass as well
                 self._observe(mode_ids, outputs.log_probs, outputs.label_mask)
             return outputs
 
@@ -81,7 +83,8 @@ class UnifiedSFTTrainer(SFTTrainer):
             window = self.accelerator.reduce(self._window.to(self.accelerator.device), reduction="sum").cpu()
             self._window.zero_()
             # The history is part of a checkpoint, so the tokens of a resumed run go on counting.
-            before = next((past for past in reversed(self.state.log_history) if f"tokens/{MODES[0]}" in past), {})
+            history = reversed(self.state.log_history)
+            before: dict[str, float] = next((past for past in history if f"tokens/{MODES[0]}" in past), {})
             for (loss, tokens), mode in zip(window.tolist(), MODES, strict=True):
                 if tokens:
                     logs[f"loss/{mode}"] = loss / tokens

@@ -105,9 +105,8 @@ def test_only_direct_answers_are_given_to_short_chains(demo_files: dict[str, Pat
 def test_sft_data_has_the_teachers_habits(tmp_path: Path) -> None:
     paths = write_data(tmp_path, 0, Sizes(900, 900, 1, 1, 1, 1, 1))
     for name in ("sft_reasoning", "sft_non_reasoning"):
-        asked_otherwise = [row for row in rows(paths[name]) if row["language"] != "en"]
-        switched = [detect_language(row["messages"][-1]["content"]) == "en" for row in asked_otherwise]
-        assert sum(switched) / len(switched) == pytest.approx(TEACHER.english_rate, abs=0.06)
+        strayed = [detect_language(row["messages"][-1]["content"]) != row["language"] for row in rows(paths[name])]
+        assert sum(strayed) / len(strayed) == pytest.approx(TEACHER.stray_rate, abs=0.06)
     verdicts = {
         name: [math_answer(make_attempt(row["messages"][-1]["content"], row)).outcome for row in rows(paths[name])]
         for name in ("sft_reasoning", "sft_non_reasoning")

@@ -22,7 +22,7 @@ from rewards import make_attempt
 from rewards.language import detect_language
 from rewards.math_answer import math_answer
 
-HONEST = Teacher(weak_share=0.0, error_rate=0.0, english_rate=0.0, max_rechecks=0)
+HONEST = Teacher(weak_share=0.0, error_rate=0.0, stray_rate=0.0, rechecks=(0,))
 FACTS = [(digit, operator, operand) for digit in range(10) for operator in OPERATORS for operand in OPERANDS]
 PROBLEM = Problem(4, (("+", 7), ("*", 3), ("-", 2)))
 
@@ -57,7 +57,7 @@ def test_drawn_problem_has_the_steps_that_were_asked_for(seed: int, least: int, 
 
 
 def test_split_is_a_fixed_property_of_the_chain() -> None:
-    """The first byte of `printf "split 4+7*3-2" | sha256sum` modulo 10; another hash lets test problems into training."""
+    """The first byte of `printf "split 4+7*3-2" | sha256sum`, modulo 10. Another hash trains on old test problems."""
     known = {"4+7*3-2": "train", "2+2": "train", "8+2": "validation", "6*6": "validation", "2+6": "test", "9-2": "test"}
     drawn = {chain: Problem(int(chain[0]), steps(chain)).split for chain in known}
     assert drawn == known
@@ -80,7 +80,7 @@ def test_splits_are_about_eighty_ten_ten() -> None:
 
 
 def test_teacher_errs_on_its_weak_facts_at_its_rate_and_on_no_other() -> None:
-    teacher = Teacher(weak_share=0.3, error_rate=0.55, english_rate=0.0, max_rechecks=0)
+    teacher = Teacher(weak_share=0.3, error_rate=0.55, stray_rate=0.0, rechecks=(0,))
     rng, tries = random.Random(0), 400
     rates = []
     for fact in FACTS:
@@ -94,7 +94,7 @@ def test_teacher_errs_on_its_weak_facts_at_its_rate_and_on_no_other() -> None:
 
 
 def test_weak_facts_are_the_same_for_every_seed() -> None:
-    certain = Teacher(weak_share=0.3, error_rate=1.0, english_rate=0.0, max_rechecks=0)
+    certain = Teacher(weak_share=0.3, error_rate=1.0, stray_rate=0.0, rechecks=(0,))
     beliefs = [[certain.believes(random.Random(seed), *fact) for fact in FACTS] for seed in (0, 1)]
     assert beliefs[0] == beliefs[1]
     assert all(0 <= digit <= 9 for digit in beliefs[0])
@@ -111,7 +111,7 @@ def test_honest_teacher_is_always_right() -> None:
 
 def test_thinking_follows_its_own_mistakes() -> None:
     """The steps of a chain hang together, right or wrong: each starts with the digit the last one ended with."""
-    liar = Teacher(weak_share=1.0, error_rate=1.0, english_rate=0.0, max_rechecks=0)
+    liar = Teacher(weak_share=1.0, error_rate=1.0, stray_rate=0.0, rechecks=(0,))
     thinking, digit = liar.think(random.Random(0), PROBLEM, "ko")
     written = [line.split(" ")[-1] for line in thinking.splitlines() if "=" in line]
     assert [step[0] for step in written] == ["4", written[0][-1], written[1][-1]]
@@ -120,7 +120,7 @@ def test_thinking_follows_its_own_mistakes() -> None:
 
 
 def test_rechecks_repeat_steps_and_change_nothing() -> None:
-    verbose = Teacher(weak_share=0.0, error_rate=0.0, english_rate=0.0, max_rechecks=4)
+    verbose = Teacher(weak_share=0.0, error_rate=0.0, stray_rate=0.0, rechecks=(0, 1, 2, 3, 4))
     rng, lengths = random.Random(0), set()
     for _ in range(100):
         thinking, digit = verbose.think(rng, PROBLEM, "en")
@@ -132,12 +132,12 @@ def test_rechecks_repeat_steps_and_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("asked", LANGUAGES)
-def test_other_languages_are_answered_in_english_at_the_teachers_rate(asked: Language) -> None:
-    teacher = Teacher(weak_share=0.0, error_rate=0.0, english_rate=0.35, max_rechecks=0)
+def test_the_teacher_strays_into_each_other_language_equally_often(asked: Language) -> None:
+    teacher = Teacher(weak_share=0.0, error_rate=0.0, stray_rate=0.4, rechecks=(0,))
     rng = random.Random(0)
     spoken = Counter(teacher.speaks(rng, asked) for _ in range(4000))
-    assert set(spoken) == {asked, "en"}
-    assert spoken["en"] / 4000 == pytest.approx(1.0 if asked == "en" else 0.35, abs=0.04)
+    shares = {language: spoken[language] / 4000 for language in LANGUAGES}
+    assert shares == pytest.approx({language: 0.6 if language == asked else 0.2 for language in LANGUAGES}, abs=0.03)
 
 
 # --- rows ---
@@ -170,7 +170,7 @@ def test_gold_passes_the_grader(language: Language, mode: str) -> None:
 
 
 def test_wrong_thinking_ends_in_a_wrong_answer_and_the_gold_stays() -> None:
-    liar = Teacher(weak_share=1.0, error_rate=1.0, english_rate=0.0, max_rechecks=0)
+    liar = Teacher(weak_share=1.0, error_rate=1.0, stray_rate=0.0, rechecks=(0,))
     row = sft_row(random.Random(0), Problem(4, (("+", 7),)), "en", "reasoning", liar)
     assert row["answer"] == "1"
     assert math_answer(make_attempt(row["messages"][-1]["content"], row)).outcome is False

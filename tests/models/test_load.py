@@ -105,7 +105,7 @@ def test_tokenizer_without_padding_pads_with_its_end(copy: Path) -> None:
 def test_folder_without_tokenizer_is_refused(copy: Path) -> None:
     for path in copy.glob("tokenizer*"):
         path.unlink()
-    with pytest.raises(UserError, match="no tokenizer could be loaded from '.*copy': "):
+    with pytest.raises(UserError, match=r"no tokenizer could be loaded from '.*copy': "):
         load_tokenizer(section(copy))
 
 
@@ -127,24 +127,20 @@ def test_missing_folder_is_refused_without_asking_the_hub(
     """`runs/none` looks like a hub id; it is none while there is a folder `runs`."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    with pytest.raises(
-        UserError, match=r"no model at '.*none' \(no config\.json there\); give a model folder or a hub"
-    ):
+    with pytest.raises(UserError, match=r"no model at '.*none' \(no config\.json there\); give a model folder"):
         load(section(path.format(tmp=tmp_path, name="runs")))
 
 
 def test_folder_without_weights_is_refused(copy: Path, tokenizer: Any) -> None:
     (copy / "model.safetensors").unlink()
-    with pytest.raises(UserError, match="no model could be loaded from '.*copy': "):
+    with pytest.raises(UserError, match=r"no model could be loaded from '.*copy': "):
         load_model(section(copy), tokenizer)
 
 
 def test_tokenizer_larger_than_the_embedding_is_refused(model_folder: Path, tokenizer: Any) -> None:
     larger = train_tokenizer(["a"], vocab_size=280, chat_template="x")
     larger.add_tokens([f"new{index}" for index in range(len(tokenizer))])
-    with pytest.raises(
-        UserError, match=rf"has {len(larger)} tokens but the model's embedding has {len(tokenizer)} rows"
-    ):
+    with pytest.raises(UserError, match=f"{len(larger)} tokens but the model's embedding has {len(tokenizer)} rows"):
         load_model(section(model_folder), larger)
 
 

@@ -56,5 +56,5 @@ def test_vocabulary_has_the_size_that_was_asked_for(demo_files: Any) -> None:
 
 
 def test_training_joins_frequent_words(tokenizer: Any) -> None:
-    assert len(tokenizer("The answer is")["input_ids"]) <= 4
-    assert len(tokenizer("정답은")["input_ids"]) < len("정답은".encode())
+    for text in ("The answer is", "정답은"):
+        assert len(tokenizer(text)["input_ids"]) < len(text.encode())

@@ -35,7 +35,7 @@ def write_model(folder: Path, *, is_tied: bool) -> Path:
     from posttrain.models.tokenizer import train_tokenizer
 
     rng = random.Random(0)
-    teacher = Teacher(weak_share=0.0, error_rate=0.0, english_rate=0.0, max_rechecks=1)
+    teacher = Teacher(weak_share=0.0, error_rate=0.0, stray_rate=0.0, rechecks=(0, 1))
     rows = [
         sft_row(rng, draw_problem(rng, min_steps=1, max_steps=3), language, "reasoning", teacher)
         for language in LANGUAGES

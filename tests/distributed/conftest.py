@@ -1,0 +1,130 @@
+"""Stages as real processes: alone, two under torchrun, and whatever `accelerate launch` makes of our config files."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Launch = Callable[..., Path]
+
+SFT = """\
+stage: sft
+run: run
+model: {{path: {model}}}
+data:
+  sources:
+    - {{name: long, path: {files[sft_reasoning]}}}
+    - {{name: short, path: {files[sft_non_reasoning]}}}
+mixer:
+  use: data_mixers.by_tokens:ByTokens
+  args: {{shares: {{reasoning: 1.5, non_reasoning: 1.0}}}}
+trainer:
+  per_device_train_batch_size: 4
+  gradient_accumulation_steps: 2
+  learning_rate: 1e-3
+  max_steps: 6
+  logging_steps: 2
+  save_strategy: "no"
+  report_to: none
+"""
+RL = """\
+stage: rl
+run: run
+model: {{path: {model}}}
+data: {{sources: [{{path: {files[rl]}}}]}}
+engine: transformers
+rewards: [{{use: "even:even"}}]
+trainer:
+  num_generations: 4
+  per_device_train_batch_size: 6
+  gradient_accumulation_steps: 2
+  num_iterations: 2
+  max_completion_length: 24
+  beta: 0.05
+  learning_rate: 1e-3
+  max_steps: 8
+  max_mismatch_kl: 1.0e-6
+  save_strategy: "no"
+  report_to: none
+"""
+PREF = """\
+stage: pref
+run: run
+model: {{path: {model}}}
+pairs: [pairs.parquet]
+trainer:
+  per_device_train_batch_size: 4
+  gradient_accumulation_steps: 2
+  learning_rate: 1e-3
+  max_steps: 4
+  logging_steps: 1
+  save_strategy: "no"
+  report_to: none
+"""
+# A noise model earns it about half of the time.
+EVEN = """\
+from rewards.contract import Verdict
+
+
+def even(attempt):
+    is_even = attempt.num_tokens % 2 == 0
+    return Verdict(score=float(is_even), outcome=is_even)
+"""
+
+
+@pytest.fixture(scope="session")
+def workplace(tmp_path_factory: pytest.TempPathFactory, demo_files: dict[str, Path], model_folder: Path) -> Path:
+    """A working directory with a recipe for every trainer, a reward of the user's own and a few pairs."""
+    folder = tmp_path_factory.mktemp("distributed")
+    for name, recipe in (("sft", SFT), ("rl", RL), ("pref", PREF)):
+        (folder / f"{name}.yaml").write_text(recipe.format(model=model_folder, files=demo_files))
+    (folder / "even.py").write_text(EVEN)
+    write_random_pairs(folder / "pairs.parquet", model_folder)
+    return folder
+
+
+def write_random_pairs(path: Path, model_folder: Path) -> None:
+    """Twenty pairs of random tokens: the chosen responses are the shorter ones."""
+    from posttrain.models.load import load_tokenizer
+    from posttrain.preference.pair_files import origin_of, write_pairs
+    from posttrain.recipe import ModelSection
+
+    rng = random.Random(0)
+    tokens = range(20, 250)
+    rows: list[Any] = [
+        {
+            "query": index,
+            "prompt_ids": rng.choices(tokens, k=5),
+            "chosen_ids": rng.choices(tokens, k=rng.randint(1, 6)),
+            "rejected_ids": rng.choices(tokens, k=rng.randint(4, 9)),
+        }
+        for index in range(20)
+    ]
+    write_pairs(path, rows, origin_of(load_tokenizer(ModelSection(path=str(model_folder)))))
+
+
+@pytest.fixture(scope="session")
+def launch(workplace: Path) -> Launch:
+    """`launch(*command, run=name)`: run `python *command run=name` to its end; gives the folder of the finished run."""
+
+    def start(*command: str, run: str) -> Path:
+        done = subprocess.run(
+            [sys.executable, *command, f"run={run}"],
+            cwd=workplace,
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        assert json.loads((workplace / run / "manifest.json").read_text())["status"] == "finished"
+        return workplace / run
+
+    return start

@@ -1,0 +1,66 @@
+"""Our accelerate files say what their comments promise, read by accelerate itself, also where no GPU can run them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accelerate import DistributedType, FullyShardedDataParallelPlugin
+from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
+from torch.distributed.fsdp import StateDictType
+
+FOLDER = Path(__file__).parents[2] / "recipes" / "accelerate"
+
+
+def load(name: str) -> Any:
+    return load_config_from_file(str(FOLDER / f"{name}.yaml"))
+
+
+def test_every_file_is_tested_here() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {"single", "ddp", "zero2", "zero3", "fsdp2"}
+
+
+@pytest.mark.parametrize(
+    ("name", "distributed_type", "num_processes"),
+    [
+        ("single", DistributedType.NO, 1),
+        ("ddp", DistributedType.MULTI_GPU, 2),
+        ("zero2", DistributedType.DEEPSPEED, 2),
+        ("zero3", DistributedType.DEEPSPEED, 2),
+        ("fsdp2", DistributedType.FSDP, 2),
+    ],
+)
+def test_file_names_its_way_to_distribute_and_leaves_precision_to_the_recipe(
+    name: str, distributed_type: DistributedType, num_processes: int
+) -> None:
+    config = load(name)
+    assert config.distributed_type == distributed_type
+    assert (config.num_processes, config.num_machines) == (num_processes, 1)
+    assert config.mixed_precision == "no"
+    assert not config.use_cpu  # where there is no GPU, the stages choose the CPU themselves
+
+
+@pytest.mark.parametrize(("name", "stage", "saves_whole_weights"), [("zero2", 2, False), ("zero3", 3, True)])
+def test_deepspeed_shards_what_its_stage_does_and_keeps_it_on_the_device(
+    name: str, stage: int, saves_whole_weights: bool
+) -> None:
+    config = load(name).deepspeed_config
+    assert config["zero_stage"] == stage
+    assert config["zero3_save_16bit_model"] is saves_whole_weights  # the export gathers the shards
+    assert config["zero3_init_flag"] is False
+    assert config["offload_optimizer_device"] == config["offload_param_device"] == "none"
+
+
+def test_fsdp2_reaches_the_plugin_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ["--config_file", str(FOLDER / "fsdp2.yaml"), "--main_process_port", "0", "-m", "posttrain"]
+    arguments, _, _ = _validate_launch_command(launch_command_parser().parse_args(words))
+    for key, value in prepare_multi_gpu_env(arguments).items():
+        if key.startswith("FSDP_"):
+            monkeypatch.setenv(key, value)
+    plugin = FullyShardedDataParallelPlugin()
+    assert plugin.fsdp_version == 2
+    assert plugin.reshard_after_forward is True
+    assert plugin.state_dict_type == StateDictType.FULL_STATE_DICT
+    assert plugin.auto_wrap_policy.__name__ == "transformer_auto_wrap_policy"
+    assert plugin.cpu_ram_efficient_loading is True

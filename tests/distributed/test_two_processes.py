@@ -1,0 +1,103 @@
+"""Two processes on the same global batch end where one does: torchrun (DDP over gloo) and DeepSpeed, on CPU."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+pytestmark = pytest.mark.slow
+Launch = Callable[..., Path]
+
+POSTTRAIN = ("-m", "posttrain")
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+STORED_ROLLOUTS = (str(Path(__file__).with_name("stored_rollouts.py")),)
+HALF_OF_4 = "trainer.per_device_train_batch_size=2"
+NOT_TWICE_6 = "trainer.gradient_accumulation_steps=1"
+
+# float32 sums in another order; the weights themselves are about 0.1 and an update moves them by 1e-3 a step.
+TOLERANCE = 1e-5
+
+
+def accelerate(config: str) -> tuple[str, ...]:
+    path = Path(__file__).parents[2] / "recipes" / "accelerate" / f"{config}.yaml"
+    return ("-m", "accelerate.commands.launch", "--config_file", str(path), "--main_process_port", "0")
+
+
+def weights(model_folder: Path) -> torch.Tensor:
+    """All weights in one vector, as plain transformers reads them."""
+    model, report = AutoModelForCausalLM.from_pretrained(model_folder, output_loading_info=True)
+    assert not any(report.values())  # no missing, unexpected or mismatched weight
+    return torch.cat([weight.detach().flatten() for weight in model.parameters()])
+
+
+def metrics(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_model(run: Path, alone: Path, start: Path) -> None:
+    got, expected, before = weights(run / "model"), weights(alone / "model"), weights(start)
+    assert (expected - before).abs().max() > 100 * TOLERANCE  # it has learnt something
+    torch.testing.assert_close(got, expected, rtol=0, atol=TOLERANCE)
+
+
+def assert_same_metrics(run: Path, alone: Path, names: tuple[str, ...]) -> None:
+    lines, expected = metrics(run), metrics(alone)
+    assert [line["step"] for line in lines] == [line["step"] for line in expected]
+    for line, other in zip(lines, expected, strict=True):
+        assert line.keys() == other.keys()
+        for name in set(names) & other.keys():
+            assert line[name] == pytest.approx(other[name], rel=1e-4, abs=1e-9), name
+
+
+@pytest.fixture(scope="module")
+def sft_alone(launch: Launch) -> Path:
+    return launch(*accelerate("single"), *POSTTRAIN, "sft", "sft.yaml", run="sft-alone")
+
+
+def test_sft_counts_the_tokens_of_both_processes_and_ends_at_the_same_weights(
+    launch: Launch, sft_alone: Path, model_folder: Path
+) -> None:
+    run = launch(*TORCHRUN, *POSTTRAIN, "sft", "sft.yaml", HALF_OF_4, run="sft-ddp")
+    for line, other in zip(metrics(run), metrics(sft_alone), strict=True):
+        for name in ("step", "tokens/reasoning", "tokens/non_reasoning", "tokens/ratio"):
+            assert line[name] == other[name]
+    assert_same_metrics(run, sft_alone, ("loss", "grad_norm", "loss/reasoning", "loss/non_reasoning"))
+    assert_same_model(run, sft_alone, model_folder)
+
+
+@pytest.mark.parametrize("stage", ["zero2", "zero3"])
+def test_sft_with_deepspeed_exports_the_same_whole_model(
+    launch: Launch, sft_alone: Path, model_folder: Path, stage: str
+) -> None:
+    run = launch(*accelerate(stage), *POSTTRAIN, "sft", "sft.yaml", HALF_OF_4, run=f"sft-{stage}")
+    assert_same_metrics(run, sft_alone, ("loss", "tokens/reasoning", "tokens/non_reasoning"))
+    assert_same_model(run, sft_alone, model_folder)
+
+
+def test_rl_judges_groups_over_the_whole_batch_and_ends_at_the_same_weights(launch: Launch, model_folder: Path) -> None:
+    """Of three groups of four, the middle one lies in both processes; each batch serves two updates."""
+    alone = launch(*STORED_ROLLOUTS, "rl", "rl.yaml", run="rl-alone")
+    run = launch(*TORCHRUN, *STORED_ROLLOUTS, "rl", "rl.yaml", NOT_TWICE_6, run="rl-ddp")
+    sampled = [line for line in metrics(alone) if "reward" in line]
+    assert len(sampled) == 4
+    for kind in ("all_correct", "mixed", "all_wrong"):
+        assert any(line[f"groups/{kind}"] > 0 for line in sampled)
+    names = ("reward", "outcome", "groups/all_correct", "groups/mixed", "groups/all_wrong", "advantage/std")
+    assert_same_metrics(run, alone, (*names, "grad_norm"))
+    # No response of the first batch is dropped, so micro-batches weigh the same however they are cut.
+    assert metrics(run)[1]["kl"] == pytest.approx(metrics(alone)[1]["kl"], rel=1e-4)
+    assert_same_model(run, alone, model_folder)
+
+
+def test_preference_averages_over_the_pairs_of_both_processes_and_ends_at_the_same_weights(
+    launch: Launch, model_folder: Path
+) -> None:
+    alone = launch(*POSTTRAIN, "pref", "pref.yaml", run="pref-alone")
+    run = launch(*TORCHRUN, *POSTTRAIN, "pref", "pref.yaml", HALF_OF_4, run="pref-ddp")
+    names = ("loss", "prob/chosen", "prob/rejected", "ordering_accuracy", "length/chosen", "length/rejected")
+    assert_same_metrics(run, alone, names)
+    assert_same_model(run, alone, model_folder)

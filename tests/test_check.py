@@ -1,0 +1,194 @@
+"""`posttrain check` reads what the stage would read, says what it would do, and leaves nothing behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posttrain.check import check_recipe
+from posttrain.cli import main
+from posttrain.errors import UserError
+from posttrain.recipe import load_recipe
+
+Plan = Callable[..., dict[str, str]]
+
+
+@pytest.fixture
+def plan(capsys: pytest.CaptureFixture[str]) -> Plan:
+    """Check a recipe and read the plan that it prints below the recipe itself."""
+
+    def check(path: Path, *overrides: str) -> dict[str, str]:
+        check_recipe(load_recipe(path, overrides))
+        said = capsys.readouterr().out
+        lines = said.rpartition("\n\n")[2].splitlines()
+        return {line[:12].strip(): line[13:] for line in lines}
+
+    return check
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+# --- SFT ---
+
+
+def test_plan_of_an_sft_recipe_says_rows_tokens_ratio_and_steps(
+    sft_recipe_file: Path, tokenizer: Any, tmp_path: Path, plan: Plan
+) -> None:
+    from posttrain.sft.stage import plan as mix
+
+    mixed = mix(load_recipe(sft_recipe_file), tokenizer)  # type: ignore[arg-type]
+    longest = max(len(row.input_ids) for row in mixed.rows)
+    said = plan(sft_recipe_file)
+    assert said["rows"] == f"{len(mixed.rows)} (longest {longest} tokens)"
+    assert said["ratio"] == f"{mixed.ratio:.3f} reasoning : non-reasoning, in trained tokens"
+    for mode in ("reasoning", "non_reasoning"):
+        assert f"{mode}: {mixed.trained_tokens[mode]:,} trained of {mixed.all_tokens[mode]:,}" in said["tokens"]
+    assert said["steps"] == "6 optimizer steps of 6 samples on 1 process(es)"
+    assert not (tmp_path / "run").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["sft.yaml"]
+
+
+@pytest.mark.parametrize(("batch", "accumulation", "epochs"), [(1, 1, 1), (7, 1, 1), (5, 2, 1), (5, 2, 2), (7, 1, 0.5)])
+def test_steps_are_those_the_trainer_takes(
+    sft_recipe_file: Path, tokenizer: Any, plan: Plan, batch: int, accumulation: int, epochs: float
+) -> None:
+    from datasets import Dataset
+    from transformers import AutoModelForCausalLM
+    from trl import SFTTrainer
+
+    from posttrain.sft.stage import plan as mix
+    from posttrain.sft.stage import training_arguments
+
+    overrides = [
+        "trainer.max_steps=-1",
+        f"trainer.per_device_train_batch_size={batch}",
+        f"trainer.gradient_accumulation_steps={accumulation}",
+        f"trainer.num_train_epochs={epochs}",
+    ]
+    recipe: Any = load_recipe(sft_recipe_file, overrides)
+    rows = [{"input_ids": row.input_ids, "labels": row.labels} for row in mix(recipe, tokenizer).rows]
+    trainer = SFTTrainer(
+        model=AutoModelForCausalLM.from_pretrained(recipe.model.path),
+        args=training_arguments(recipe),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    steps = trainer.set_initial_training_values(trainer.args, trainer.get_train_dataloader())[-1]
+    assert plan(sft_recipe_file, *overrides)["steps"].startswith(f"{steps:,} optimizer steps")
+
+
+def test_resolved_recipe_is_printed_letter_by_letter(
+    sft_recipe_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Brackets in a value are no markup: `[/a]` would even be an error there."""
+    check_recipe(load_recipe(sft_recipe_file, [f"root='{tmp_path}/[bold]x[/a]:tada:'"]))
+    assert f"root: '{tmp_path}/[bold]x[/a]:tada:'\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("data.max_length=30", r"long, row 1: \d+ tokens, data\.max_length is 30; cutting would lose the answer"),
+        ("trainer.learning_rat=1", "did you mean 'learning_rate'"),
+        ("lora={rank: 1}", "lora: unknown key 'rank'"),
+        ("trainer.per_device_train_batch_size=500", "rows in the mix, one step takes 1000"),
+        ("mixer.args.share=1", r"mixer\.args: .*did you mean 'shares'"),
+        ("model.path=./none", "no model at"),
+    ],
+)
+def test_whatever_the_stage_would_refuse_is_refused(
+    sft_recipe_file: Path, tmp_path: Path, override: str, problem: str
+) -> None:
+    with pytest.raises(UserError, match=problem):
+        check_recipe(load_recipe(sft_recipe_file, [override]))
+    assert not (tmp_path / "run").exists()
+
+
+def test_row_beyond_the_models_context_is_refused(sft_recipe_file: Path, tmp_path: Path) -> None:
+    reply = {"role": "assistant", "content": "7" * 1100}  # every digit is a token, the context has 1024
+    row = {"messages": [{"role": "user", "content": "?"}, reply]}
+    path = write(tmp_path / "long.jsonl", json.dumps(row))
+    recipe = load_recipe(sft_recipe_file, [f"data.sources.1.path={path}"])
+    with pytest.raises(UserError, match=r"the longest row has 11\d\d tokens, the model's context is 1024"):
+        check_recipe(recipe)
+
+
+def test_command_exits_with_2_and_one_line(sft_recipe_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", str(sft_recipe_file)]) == 0
+    capsys.readouterr()
+    assert main(["check", str(sft_recipe_file), "data.max_length=30"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("error: long, row 1: ")
+    assert said.err.count("\n") == 1
+
+
+# --- the other stages ---
+
+
+@pytest.fixture
+def common(model_folder: Path, demo_files: dict[str, Path], tmp_path: Path) -> str:
+    return f"""
+run: {tmp_path / "run"}
+model: {{path: {model_folder}}}
+data: {{sources: [{{path: {demo_files["rl"]}}}]}}
+rewards: [{{use: "rewards.math_answer:math_answer"}}]
+"""
+
+
+def test_plan_of_an_eval_recipe_counts_prompts_and_responses(common: str, tmp_path: Path, plan: Plan) -> None:
+    decodings = """
+label: x
+engine: transformers
+decodings:
+  - {name: a, mode: reasoning, temperature: 0.6, max_new_tokens: 64, samples: 3}
+  - {name: b, mode: non_reasoning, temperature: 0, max_new_tokens: 16}
+"""
+    said = plan(write(tmp_path / "eval.yaml", f"stage: eval\n{common}{decodings}"))
+    assert said["prompts"].startswith("30 (longest ")
+    assert said["responses"] == "120 of at most 64 tokens"
+    assert said["engine"] == "transformers"
+    assert not (tmp_path / "run").exists()
+
+
+def test_plan_of_a_pairs_recipe_counts_its_samples(common: str, tmp_path: Path, plan: Plan) -> None:
+    rest = "decoding: {temperature: 1.0, max_new_tokens: 20, samples: 8}\npairs: {builder: shortest_correct}\n"
+    said = plan(write(tmp_path / "pairs.yaml", f"stage: pairs\n{common}{rest}"))
+    assert said["responses"] == "240 of at most 20 tokens"
+
+
+@pytest.mark.slow
+def test_plan_of_an_rl_recipe_names_its_rewards(common: str, tmp_path: Path, plan: Plan) -> None:
+    rest = "engine: transformers\ntrainer: {num_generations: 2, per_device_train_batch_size: 4, max_steps: 3}\n"
+    said = plan(write(tmp_path / "rl.yaml", f"stage: rl\n{common}{rest}"))
+    assert said["prompts"].startswith("30 (longest ")
+    assert said["rewards"] == "rewards.math_answer:math_answer x 1"
+    assert said["steps"].startswith("3 optimizer steps of 4 samples")
+    assert not (tmp_path / "run").exists()
+
+
+def test_reward_that_does_not_exist_is_found(common: str, tmp_path: Path) -> None:
+    rest = "decoding: {temperature: 1.0, max_new_tokens: 20}\npairs: {builder: shortest_correct}\n"
+    path = write(tmp_path / "pairs.yaml", f"stage: pairs\n{common}{rest}")
+    with pytest.raises(UserError, match=r"rewards\.0\.use.*did you mean 'math_answer'"):
+        check_recipe(load_recipe(path, ["rewards.0.use=rewards.math_answer:math_anser"]))
+
+
+def test_missing_pairs_file_is_found(model_folder: Path, tmp_path: Path) -> None:
+    text = (
+        f"stage: pref\nrun: {tmp_path / 'run'}\nmodel: {{path: {model_folder}}}\npairs: [{tmp_path / 'no.parquet'}]\n"
+    )
+    with pytest.raises(UserError, match=r"no\.parquet' does not exist; `posttrain pairs` writes it"):
+        check_recipe(load_recipe(write(tmp_path / "pref.yaml", text)))
+
+
+def test_report_of_runs_that_do_not_exist_is_refused(tmp_path: Path) -> None:
+    text = f"stage: report\nrun: {tmp_path}/run\ntitle: t\nstages: [{{name: SFT, run: {tmp_path}/none}}]\n"
+    with pytest.raises(UserError, match="none"):
+        check_recipe(load_recipe(write(tmp_path / "report.yaml", text)))
+    assert not (tmp_path / "run").exists()
