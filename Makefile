@@ -1,5 +1,5 @@
 # `make demo` and `make test` set everything up themselves; the other targets are shortcuts to `posttrain`.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 SEED   ?= 0

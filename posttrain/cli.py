@@ -1,6 +1,7 @@
 """The command line: parse the recipe first, import the heavy stage after, turn a user's mistake into one line."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ STAGES = {
     "eval": ("posttrain.evals.stage:run_stage", "grade a model's answers in both modes"),
     "report": ("posttrain.report.stage:run_stage", "write one page about the runs of several stages"),
 }
+# Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
+SINGLE_PROCESS = ("pairs", "eval", "report", "check", "demo")
 CHECK = "posttrain.check:check_recipe"
 DEMO = "posttrain.demo.conductor:run_demo"
 
@@ -34,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 2 a mistake in the input, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a preempted run is recorded as interrupted, as with ^C
     args = _parse(argv)
+    if args.command in SINGLE_PROCESS and os.environ.get("RANK", "0") != "0":
+        return 0
     try:
         _run(args)
     except UserError as error:

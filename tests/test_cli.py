@@ -224,3 +224,13 @@ def test_environment_keeps_what_the_user_set(monkeypatch: pytest.MonkeyPatch, ba
     prepare_environment()
     assert os.environ["VLLM_CPU_KVCACHE_SPACE"] == "7"
     assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
+
+
+@pytest.mark.parametrize("command", cli.SINGLE_PROCESS)
+def test_other_processes_of_a_launch_leave_the_work_to_the_first(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [command] if command == "demo" else [command, "no_such_recipe.yaml"]
+    monkeypatch.setenv("RANK", "1")
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().err == ""

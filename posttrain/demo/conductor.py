@@ -1,5 +1,6 @@
 """`make demo`: every stage of the recipe, one process each, as a user would call them."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -55,10 +56,24 @@ def run_demo(root: Path, seed: int) -> None:
         arguments = [str(RECIPES / f"{recipe}.yaml"), f"root={root}", f"seed={seed}", *overrides]
         options = [] if command == "report" else ["--resume", "--skip-finished"]
         step_began = time.monotonic()
-        status = subprocess.call([sys.executable, "-m", "posttrain", command, *arguments, *options])
+        status = _call([sys.executable, "-m", "posttrain", command, *arguments, *options])
         if status:
             raise UserError(
                 f"'{what}' ended with code {status}; its own message is above, and the same command goes on from there"
             )
         say(f"[dim]  {time.monotonic() - step_began:.0f} s[/dim]")
     say(f"demo done in {(time.monotonic() - began) / 60:.1f} minutes")
+
+
+def _call(command: list[str]) -> int:
+    """Run one step and return its exit code; an interrupt is handed on once, and the step's last words are awaited.
+
+    The step has a session of its own: the terminal would otherwise interrupt it a second time while it cleans up.
+    """
+    process = subprocess.Popen(command, start_new_session=True)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        process.wait()
+        raise

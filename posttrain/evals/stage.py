@@ -1,7 +1,6 @@
 """The eval stage: check, generate and grade under every decoding, write `eval.json`, show a table."""
 
 import json
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
@@ -39,14 +38,11 @@ COLUMNS = {  # key in eval.json -> head in the table
 def run_stage(recipe: EvalRecipe, *, resume: bool) -> None:
     """Write `eval.json` and a spread of answers in `samples.jsonl` into the run folder.
 
-    `eval.json` is written after every decoding, and a resumed run goes on with the first one that is not in it. Under
-    `accelerate launch` the first process evaluates alone: the others return at once.
+    `eval.json` is written after every decoding, and a resumed run goes on with the first one that is not in it.
 
     Raises:
         UserError: something in the recipe, the data or the model folder is wrong; found before weights are loaded.
     """
-    if os.environ.get("RANK", "0") != "0":
-        return
     files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)

@@ -228,9 +228,3 @@ def test_rows_without_gold_are_counted_said_and_left_out_of_accuracy(
     content, manifest = (json.loads((tmp_path / "run" / name).read_bytes()) for name in ("eval.json", "manifest.json"))
     assert manifest["notes"]["rows_without_gold"] == 2
     assert [entry["groups"]["all"]["unscorable"] for entry in content["decodings"]] == [4, 2]
-
-
-def test_other_processes_of_a_launch_do_nothing(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RANK", "1")
-    run_stage(recipe_for(base, tmp_path / "run"), resume=False)
-    assert not (tmp_path / "run").exists()

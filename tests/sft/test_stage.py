@@ -45,22 +45,30 @@ class KillAfter(TrainerCallback):
 
     def __init__(self, step: int) -> None:
         self.step = step
+        self.began_after: int | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.began_after = state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step == self.step:
             raise KeyboardInterrupt
 
 
-def run_and_kill(recipe: SFTRecipe, monkeypatch: pytest.MonkeyPatch, *, step: int, resume: bool = False) -> None:
+def run_and_kill(recipe: SFTRecipe, monkeypatch: pytest.MonkeyPatch, *, step: int, resume: bool = False) -> int | None:
+    """Returns the step after which this attempt began."""
+    killer = KillAfter(step)
+
     class Killed(UnifiedSFTTrainer):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
-            self.add_callback(KillAfter(step))
+            self.add_callback(killer)
 
     with monkeypatch.context() as patch:
         patch.setattr(stage, "UnifiedSFTTrainer", Killed)
         with pytest.raises(KeyboardInterrupt):
             run_stage(recipe, resume=resume)
+    return killer.began_after
 
 
 # --- settings ---
@@ -219,7 +227,7 @@ def test_killed_and_resumed_run_ends_with_the_same_weights_and_figures(
     assert manifest(recipe.run)["status"] == "interrupted"
     with pytest.raises(UserError, match="holds a run that is interrupted; pass --resume"):
         run_stage(recipe, resume=False)
-    run_and_kill(recipe, monkeypatch, step=5, resume=True)
+    assert run_and_kill(recipe, monkeypatch, step=5, resume=True) == 2
     run_stage(recipe, resume=True)
 
     assert manifest(recipe.run)["status"] == "finished"
