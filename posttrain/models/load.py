@@ -49,7 +49,7 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
         model = AutoModelForCausalLM.from_pretrained(section.path, **options)
     except (OSError, ValueError) as error:
         raise UserError(f"no model could be loaded from '{section.path}': {_first_line(error)}") from error
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = model.get_input_embeddings().num_embeddings  # ZeRO-3 loads shards: the weight itself may be empty here
     if len(tokenizer) > rows:
         raise UserError(
             f"the tokenizer of '{section.path}' has {len(tokenizer)} tokens but the model's embedding has {rows} rows; "
