@@ -7,6 +7,9 @@ import warnings
 DEFAULTS = {
     # The tokenizer's threads and forked workers deadlock; it says so in a warning on every fork.
     "TOKENIZERS_PARALLELISM": "false",
+    # OpenMP threads that wait by spinning collapse as soon as anything else runs on their cores: on two busy cores the
+    # demo's SFT went from 4 minutes to an announced 57, with sleeping ones to 7.
+    "OMP_WAIT_POLICY": "PASSIVE",
     # The engine lives in the trainer's process: weights are handed over in memory, and it dies with the trainer.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
     # GB. On a CPU vLLM otherwise takes a share of all memory for its cache, next to a trainer that needs it.

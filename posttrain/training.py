@@ -1,6 +1,7 @@
 """What the three trainers have in common: their fixed arguments, resume, progress and the exported model."""
 
 import time
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -74,13 +75,24 @@ def export_model(trainer: Any, tokenizer: Any, run: Run) -> Path:
     from peft import PeftModel
 
     model = trainer.accelerator.unwrap_model(trainer.model)
-    if isinstance(model, PeftModel):
-        model = model.merge_and_unload()
     state_dict = trainer.accelerator.get_state_dict(trainer.model_wrapped) if _is_sharded(trainer) else None
     if run.is_main:
+        if isinstance(model, PeftModel):
+            whole = model if state_dict is None else _whole_copy(model, state_dict)
+            model, state_dict = whole.merge_and_unload(), None
         save_model(model, tokenizer, run.model_dir, state_dict=state_dict)
     trainer.accelerator.wait_for_everyone()
     return run.model_dir
+
+
+def _whole_copy(model: Any, state_dict: dict[str, Any]) -> Any:
+    """The same model and adapters with gathered weights, on the CPU: an adapter cannot be merged into a shard."""
+    from peft import get_peft_model
+
+    base = model.get_base_model()
+    copy = get_peft_model(type(base)(base.config).to(base.dtype), deepcopy(model.peft_config[model.active_adapter]))
+    copy.load_state_dict(state_dict)
+    return copy
 
 
 def samples_per_step(arguments: Any) -> int:
@@ -100,7 +112,10 @@ def require_steps(num_rows: int, rows_per_step: int, what: str) -> None:
 
 
 def _is_sharded(trainer: Any) -> bool:
-    return bool(trainer.is_deepspeed_enabled or trainer.is_fsdp_enabled)
+    """Whether a process holds only a part of the weights; ZeRO-1 and 2 shard gradients and optimizer states alone."""
+    from transformers.integrations.deepspeed import is_deepspeed_zero3_enabled
+
+    return bool(trainer.is_fsdp_enabled or is_deepspeed_zero3_enabled())
 
 
 class MetricsLines(TrainerCallback):
