@@ -28,7 +28,8 @@ DEFAULTS = {
 # Warnings that say nothing to a user of the pinned versions, by their first words.
 KNOWN_WARNINGS = (
     "TRL currently supports vLLM versions",  # 0.32 is harmless with trl 1.16: the tests run on it
-    "`torch.distributed.reduce_op` is deprecated",  # raised inside vLLM
+    # raised inside vLLM and DeepSpeed, the latter at every step
+    "`torch.distributed.(reduce_op|all_gather_into_tensor|reduce_scatter_tensor)` is deprecated",
 )
 
 

@@ -11,15 +11,15 @@ from posttrain.chat import Mode
 from posttrain.demo.task import LANGUAGES, Problem, Teacher, draw_problem, prompt_row, sft_row
 from posttrain.runs import write_text_atomically
 
-TEACHER = Teacher(weak_share=0.25, error_rate=0.55, stray_rate=0.35, rechecks=(0, 0, 1, 1, 2, 2, 2, 3, 3, 4))
+TEACHER = Teacher(weak_share=0.25, error_rate=0.55, stray_rate=0.2, rechecks=(0, 0, 1, 1, 2, 2, 2, 3, 3, 4))
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """Rows of each file."""
 
-    sft_reasoning: int = 11500
-    sft_non_reasoning: int = 17000
+    sft_reasoning: int = 11000
+    sft_non_reasoning: int = 16000
     rl: int = 4000
     pairs_stage1: int = 400
     pairs_stage2: int = 600

@@ -130,7 +130,7 @@ class Teacher:
 
     def think(self, rng: random.Random, problem: Problem, language: Language) -> tuple[str, int]:
         """A chain of thought and the digit it ends with."""
-        lines = [_PREAMBLE[language]] if rng.random() < 0.5 else []
+        lines = [_PREAMBLE[language]]
         written: list[str] = []
         digit = problem.start
         for operator, operand in problem.steps:

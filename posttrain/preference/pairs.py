@@ -129,13 +129,16 @@ def hybrid(samples: Sequence[Sample], *, pairs_per_query: int, seed: int | str) 
     chosen = rng.choice([i for i in eligible if rewards[i] == best])
     # An answer too short to tell its language is no example of the right one.
     foreign = [i for i in rewards if in_language and samples[i].is_in_language is False]
+    # The nearest counterpart: right like the chosen one, then of its length, so that the pair is about the language.
+    length = len(samples[chosen].token_ids)
+    foreign.sort(key=lambda i: (samples[i].is_wrong, abs(len(samples[i].token_ids) - length)))
     language = [Pair(chosen, i, "language") for i in foreign]
     other = [
         Pair(chosen, i, "wrong" if samples[i].is_wrong else "preference")
         for i in rewards
         if i not in foreign and (samples[i].is_wrong or rewards[i] < best)
     ]
-    return _select(samples, _shuffled(language, rng) + _shuffled(other, rng), pairs_per_query)
+    return _select(samples, language + _shuffled(other, rng), pairs_per_query)
 
 
 def _shuffled(items: Sequence[T], rng: random.Random) -> list[T]:

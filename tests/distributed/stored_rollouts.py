@@ -1,7 +1,7 @@
 """`posttrain` with AGAPO's completions replaced: the same ones however many processes share a batch.
 
 Two processes sample other responses than one does. So every batch is sampled for real, and then each response gives way
-to one that depends only on the prompt, the step and its place in its group.
+to one that depends only on the step and its place in the whole batch.
 """
 
 import random
@@ -15,8 +15,8 @@ prepare_environment()
 from posttrain import cli  # noqa: E402  (after the environment)
 from posttrain.rl import AGAPOTrainer  # noqa: E402
 
-# Of a group's responses, in tokens before the end: all even with it, all odd, or a mixture.
-LENGTHS = ([7], [8], range(2, 20), range(2, 20))
+# How many of a group's responses have an even number of tokens, which is what the reward asks for: batch by batch.
+BATCHES = (("half", "half", "half"), ("all", "half", "none"))
 
 
 class StoredRollouts(AGAPOTrainer):
@@ -24,13 +24,14 @@ class StoredRollouts(AGAPOTrainer):
         completions, logps = super()._generate_single_turn(prompt_ids, *args, **kwargs)
         assert len(completions) == len(prompt_ids)
         first = self.accelerator.process_index * len(prompt_ids)
-        stored = []
-        for index, prompt in enumerate(prompt_ids, start=first):
-            question = f"{self.state.global_step} {prompt}"
-            lengths = random.Random(question).choice(LENGTHS)
-            rng = random.Random(f"{question} {index % self.num_generations}")
-            stored.append([*rng.choices(range(20, 250), k=rng.choice(lengths)), self.eos_token_ids[0]])
-        return stored, logps
+        return [self._stored(index) for index in range(first, first + len(prompt_ids))], logps
+
+    def _stored(self, index: int) -> list[int]:
+        rng = random.Random(f"{self.state.global_step} {index}")
+        groups = BATCHES[self.state.global_step // self.num_iterations]
+        is_even = {"all": True, "half": index % 2 == 0, "none": False}[groups[index // self.num_generations]]
+        num_tokens = 2 * rng.randint(2, 9) - (not is_even)
+        return [*rng.choices(range(20, 250), k=num_tokens - 1), self.eos_token_ids[0]]
 
 
 if __name__ == "__main__":

@@ -229,3 +229,11 @@ def test_hybrid_never_chooses_a_wrong_unscorable_or_foreign_answer(samples, limi
         assert samples[pair.rejected].graded.reward is not None
         assert samples[pair.chosen].is_in_language is not False
     assert outcome == hybrid(samples, pairs_per_query=limit, seed=seed)
+
+
+def test_of_the_answers_in_another_language_the_nearest_counterpart_is_rejected():
+    chosen = sample(20, True, language=1)
+    samples = [chosen, sample(20, False, language=0), sample(30, True, language=0), sample(22, True, language=0)]
+    for seed in range(5):
+        pairs = hybrid(samples, pairs_per_query=3, seed=seed).pairs
+        assert [pair.rejected for pair in pairs] == [3, 2, 1]  # right and 2 tokens off, right and 10 off, wrong
