@@ -11,7 +11,7 @@ from posttrain.chat import Mode
 from posttrain.demo.task import LANGUAGES, Problem, Teacher, draw_problem, prompt_row, sft_row
 from posttrain.runs import write_text_atomically
 
-TEACHER = Teacher(weak_share=0.25, error_rate=0.55, stray_rate=0.2, rechecks=(0, 0, 1, 1, 2, 2, 2, 3, 3, 4))
+TEACHER = Teacher(weak_share=0.25, error_rate=0.55, stray_rate=0.25, rechecks=(0, 0, 1, 1, 1, 2, 2, 2, 3))
 
 
 @dataclass(frozen=True, slots=True)
