@@ -65,7 +65,7 @@ def test_the_stage_writes_a_plain_model_that_reloads_and_has_learnt(tmp_path, mo
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["status"] == "finished"
     assert manifest["notes"] == {"pairs": 10, "steps": 4}
-    assert list(manifest["data"]) == [pairs_file.as_posix()]
+    assert list(manifest["data"]) == [pairs_file.as_posix(), model_folder.as_posix()]
     lines = metrics(run)
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     names = {"loss", "prob/chosen", "prob/rejected", "margin", "ordering_accuracy", "length/chosen", "length/rejected"}
