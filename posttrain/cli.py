@@ -35,7 +35,9 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code: 0 done, 2 a mistake in the input, 130 interrupted."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a preempted run is recorded as interrupted, as with ^C
+    # A preempted run is recorded as interrupted, as with ^C; shells start background jobs with SIGINT ignored.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, signal.default_int_handler)
     args = _parse(argv)
     if args.command in SINGLE_PROCESS and os.environ.get("RANK", "0") != "0":
         return 0
