@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 0
 ARGS   ?=
 
-.PHONY: setup demo test test-fast check format sft rl pairs pref eval report bench
+.PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report bench
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -34,7 +34,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-sft rl pairs pref eval report: setup
+sft filter rl pairs pref eval report: setup
 	@test -n "$(RECIPE)" || { echo "make $@ needs RECIPE=recipes/....yaml" >&2; exit 2; }
 	$(BIN)/posttrain $@ $(RECIPE) $(ARGS)
 

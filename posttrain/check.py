@@ -11,10 +11,12 @@ from posttrain.errors import UserError
 from posttrain.recipe import (
     AnyRecipe,
     EvalRecipe,
+    FilterRecipe,
     PairsRecipe,
     PrefRecipe,
     ReportRecipe,
     RLRecipe,
+    SamplingRecipe,
     SFTRecipe,
     resolved_yaml,
 )
@@ -71,7 +73,17 @@ def _rl(recipe: RLRecipe) -> Plan:
     }
 
 
-def _sampling(recipe: PairsRecipe | EvalRecipe) -> Plan:
+def _filter(recipe: FilterRecipe) -> Plan:
+    from posttrain.data.rows import read_all
+    from posttrain.filter.stage import prepare
+    from posttrain.grading import Grader
+    from posttrain.models.load import load_tokenizer
+
+    prepare(recipe, read_all(recipe.data.sources), load_tokenizer(recipe.model), Grader(recipe.rewards))
+    return _sampling(recipe)
+
+
+def _sampling(recipe: SamplingRecipe | EvalRecipe) -> Plan:
     rows, lengths = _prompts(recipe)
     decodings = recipe.decodings if isinstance(recipe, EvalRecipe) else [recipe.decoding]
     longest = max(decoding.max_new_tokens for decoding in decodings)
@@ -106,6 +118,7 @@ def _report(recipe: ReportRecipe) -> Plan:
 
 _PLANS: dict[type[AnyRecipe], Callable[[Any], Plan]] = {
     SFTRecipe: _sft,
+    FilterRecipe: _filter,
     RLRecipe: _rl,
     PairsRecipe: _sampling,
     EvalRecipe: _sampling,
@@ -114,7 +127,7 @@ _PLANS: dict[type[AnyRecipe], Callable[[Any], Plan]] = {
 }
 
 
-def _prompts(recipe: RLRecipe | PairsRecipe | EvalRecipe) -> tuple[list[dict[str, Any]], list[int]]:
+def _prompts(recipe: RLRecipe | SamplingRecipe | EvalRecipe) -> tuple[list[dict[str, Any]], list[int]]:
     """The rows and the length of each prompt in tokens; the rewards are loaded along the way."""
     from posttrain.chat import encode_prompt, render_prompt
     from posttrain.data.rows import read_all, split_prompt

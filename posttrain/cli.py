@@ -18,6 +18,7 @@ from posttrain.runs import is_finished
 # Command: (what runs it, what it does). Named, not imported: `import trl` costs seconds.
 STAGES = {
     "sft": ("posttrain.sft.stage:run_stage", "fine-tune on both modes together"),
+    "filter": ("posttrain.filter.stage:run_stage", "keep the prompts that a model does not always answer right"),
     "rl": ("posttrain.rl.stage:run_stage", "AGAPO reinforcement learning"),
     "pairs": ("posttrain.preference.pairs_stage:run_stage", "sample from a model and build preference pairs"),
     "pref": ("posttrain.preference.stage:run_stage", "SimPER preference learning from pairs"),
@@ -25,7 +26,7 @@ STAGES = {
     "report": ("posttrain.report.stage:run_stage", "write one page about the runs of several stages"),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
-SINGLE_PROCESS = ("pairs", "eval", "report", "check", "demo")
+SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo")
 CHECK = "posttrain.check:check_recipe"
 DEMO = "posttrain.demo.conductor:run_demo"
 

@@ -10,11 +10,27 @@ from types import TracebackType
 from typing import Any, Self
 
 from posttrain.errors import UserError
-from posttrain.run_folder.files import append_json_lines, keep_steps, write_json_atomically, write_text_atomically
+from posttrain.run_folder.files import (
+    append_json_lines,
+    json_safe,
+    keep_steps,
+    write_json_atomically,
+    write_text_atomically,
+    written_aside,
+)
 from posttrain.run_folder.manifest import Manifest, git_revision, installed_versions, new_manifest, now
 from posttrain.run_folder.reuse import check_same, find_unfinished, is_finished
 
-__all__ = ["Run", "checkpoints_of", "is_finished", "write_json_atomically", "write_text_atomically"]
+__all__ = [
+    "Run",
+    "append_json_lines",
+    "checkpoints_of",
+    "is_finished",
+    "json_safe",
+    "write_json_atomically",
+    "write_text_atomically",
+    "written_aside",
+]
 
 
 def checkpoints_of(folder: Path | str) -> Path:

@@ -162,6 +162,18 @@ def test_plan_of_a_pairs_recipe_counts_its_samples(common: str, tmp_path: Path, 
     assert said["responses"] == "240 of at most 20 tokens"
 
 
+def test_plan_of_a_filter_recipe_counts_its_samples(common: str, tmp_path: Path, plan: Plan) -> None:
+    path = write(
+        tmp_path / "filter.yaml", f"stage: filter\n{common}decoding: {{temperature: 1.0, max_new_tokens: 20}}\n"
+    )
+    said = plan(path)
+    assert said["prompts"].startswith("30 (longest ")
+    assert said["responses"] == "240 of at most 20 tokens"
+    with pytest.raises(UserError, match=r"more than the engine's 30"):
+        check_recipe(load_recipe(path, ["engine.max_model_len=30"]))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 def test_plan_of_an_rl_recipe_names_its_rewards(common: str, tmp_path: Path, plan: Plan) -> None:
     rest = "engine: transformers\ntrainer: {num_generations: 2, per_device_train_batch_size: 4, max_steps: 3}\n"

@@ -8,7 +8,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from posttrain.errors import UserError
-from posttrain.recipe import STAGES, EvalRecipe, RLRecipe, SFTRecipe, load_recipe, make_config, resolved_yaml
+from posttrain.recipe import (
+    STAGES,
+    EvalRecipe,
+    FilterRecipe,
+    RLRecipe,
+    SFTRecipe,
+    load_recipe,
+    make_config,
+    resolved_yaml,
+)
 from posttrain.recipe.config import SAID_ELSEWHERE
 
 MODEL = {"path": "${root}/base"}
@@ -24,6 +33,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "mixer": {"use": "data_mixers.by_tokens:ByTokens", "args": {"shares": {"reasoning": 1.5, "non_reasoning": 1}}},
         "trainer": {"learning_rate": 0.01, "max_steps": 5},
         "lora": {"r": 8},
+    },
+    "filter": COMMON
+    | {
+        "stage": "filter",
+        "model": MODEL,
+        "data": DATA,
+        "decoding": {"temperature": 1.0, "max_new_tokens": 64},
+        "rewards": REWARDS,
     },
     "rl": COMMON | {"stage": "rl", "model": MODEL, "data": DATA, "rewards": REWARDS, "engine": "transformers"},
     "pairs": COMMON
@@ -129,6 +146,16 @@ def test_recipe_cannot_be_changed_after_loading(tmp_path: Path) -> None:
     recipe = load_recipe(written(tmp_path, RECIPES["sft"]))
     with pytest.raises(FrozenInstanceError):
         recipe.seed = 4  # type: ignore[misc]
+
+
+def test_filter_is_the_papers_unless_the_recipe_says_otherwise(tmp_path: Path) -> None:
+    recipe = load_recipe(written(tmp_path, RECIPES["filter"]))
+    assert isinstance(recipe, FilterRecipe)
+    assert recipe.decoding.samples == 8
+    assert (recipe.keep.pass_rate_above, recipe.keep.pass_rate_below) == (None, 1.0)
+    other = load_recipe(written(tmp_path, RECIPES["filter"]), ["decoding.samples=4", "keep.pass_rate_below=null"])
+    assert isinstance(other, FilterRecipe)
+    assert (other.decoding.samples, other.keep.pass_rate_below) == (4, None)
 
 
 def test_engine_may_be_given_by_its_name_alone(tmp_path: Path) -> None:
@@ -292,6 +319,14 @@ def test_reward_condition_without_a_list_is_refused(tmp_path: Path) -> None:
         ("sft", "data.max_length=0", ["data.max_length: got 0", "at least 1"]),
         ("sft", "mixer.args.shares.reasoning=0", ["mixer.args.shares.reasoning: got 0", "above 0"]),
         ("sft", "mixer.args.shares.reasoning=half", ["mixer.args.shares.reasoning: got 'half'", "above 0"]),
+        ("filter", "keep.pass_rate_below=0", ["keep.pass_rate_below: got 0.0", "above 0 and at most 1"]),
+        ("filter", "keep.pass_rate_above=1", ["keep.pass_rate_above: got 1.0", "from 0 and below 1"]),
+        (
+            "filter",
+            "keep={pass_rate_above: 0.5, pass_rate_below: 0.5}",
+            ["keep.pass_rate_above: got 0.5", "a number below keep.pass_rate_below, 0.5"],
+        ),
+        ("filter", "chunk_size=0", ["chunk_size: got 0", "at least 1"]),
         ("rl", "engine=vlm", ["engine: got 'vlm', did you mean 'vllm'?", "vllm, transformers"]),
         ("rl", "rewards=[]", ["rewards", "at least one entry"]),
         ("rl", "rewards.0.weight=.inf", ["rewards.0.weight: got inf", "finite"]),

@@ -15,7 +15,14 @@ from posttrain.errors import UserError
 from posttrain.run_folder.files import json_safe
 from posttrain.run_folder.manifest import sha256_of
 from posttrain.run_folder.reuse import first_difference
-from posttrain.runs import Run, is_finished, write_json_atomically, write_text_atomically
+from posttrain.runs import (
+    Run,
+    append_json_lines,
+    is_finished,
+    write_json_atomically,
+    write_text_atomically,
+    written_aside,
+)
 
 RECIPE = "stage: sft\nseed: 3\ntrainer:\n  learning_rate: 1.0e-06\n"
 
@@ -462,6 +469,15 @@ def test_writer_that_fails_mid_way_leaves_the_old_file_and_nothing_else(tmp_path
         write_text_atomically(path, "x" * 100_000 + "\ud800")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_lines_written_aside_do_not_follow_what_a_killed_process_of_the_same_number_left(tmp_path: Path) -> None:
+    (tmp_path / f".rows.jsonl.{os.getpid()}.aside").write_text('{"half": ')
+    with written_aside(tmp_path / "rows.jsonl") as aside:
+        append_json_lines(aside, [{"a": 1}])
+        assert not (tmp_path / "rows.jsonl").exists()
+    assert (tmp_path / "rows.jsonl").read_text() == '{"a": 1}\n'
+    assert list(tmp_path.iterdir()) == [tmp_path / "rows.jsonl"]
 
 
 def test_writer_leaves_new_text_and_nothing_else(tmp_path: Path) -> None:

@@ -16,13 +16,12 @@ from posttrain.chat import encode_prompt, require_template
 from posttrain.data.rows import Row, read_all, source_files
 from posttrain.errors import UserError
 from posttrain.evals.evaluate import ask, evaluate, render_question
-from posttrain.grading import Graded, Grader
+from posttrain.grading import Graded, Grader, empty_attempt
 from posttrain.inference.engine import check_lengths, context_length, open_engine
 from posttrain.models.load import load_tokenizer, model_files, read_config
 from posttrain.recipe import Decoding, EvalRecipe, resolved_yaml
 from posttrain.runs import Run, write_json_atomically
 from posttrain.terminal import console, say
-from rewards.contract import Attempt
 
 SHOWN_SAMPLES = 60  # records of each decoding in samples.jsonl
 COLUMNS = {  # key in eval.json -> head in the table
@@ -144,7 +143,8 @@ def _report_missing_gold(rows: Sequence[Row], decodings: Sequence[Decoding], gra
     has_verdicts = False
     for decoding in decodings:
         for number, row in enumerate(rows):
-            graded = grader.grade(_empty_attempt(ask(row, decoding)))
+            question = ask(row, decoding)
+            graded = grader.grade(empty_attempt(question, mode=question["mode"]))
             has_verdicts = has_verdicts or bool(graded.verdicts)
             if graded.outcome is None:
                 missing.setdefault(number, graded)
@@ -156,16 +156,3 @@ def _report_missing_gold(rows: Sequence[Row], decodings: Sequence[Decoding], gra
         why = escape("; ".join(reasons) or "no reward says right or wrong")
         say(f"  {len(missing):,} of {len(rows):,} rows cannot be called right or wrong, as row {number}: {why}")
     return len(missing)
-
-
-def _empty_attempt(question: Row) -> Attempt:
-    return Attempt(
-        prompt=question["messages"],
-        answer="",
-        thinking=None,
-        mode=question["mode"],
-        is_truncated=False,
-        num_tokens=0,
-        num_thinking_tokens=0,
-        row={key: value for key, value in question.items() if key != "messages"},
-    )

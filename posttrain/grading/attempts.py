@@ -30,3 +30,17 @@ def read_attempt(
         num_thinking_tokens=count_thinking_tokens(tokenizer, words, parsed),
         row={key: value for key, value in row.items() if key != "messages"},
     )
+
+
+def empty_attempt(row: Mapping[str, Any], *, mode: Mode) -> Attempt:
+    """The attempt that says nothing: wrong wherever the row says what is right, so it shows which rows do not."""
+    return Attempt(
+        prompt=[dict(message) for message in row["messages"]],
+        answer="",
+        thinking=None,
+        mode=mode,
+        is_truncated=False,
+        num_tokens=0,
+        num_thinking_tokens=0,
+        row={key: value for key, value in row.items() if key != "messages"},
+    )

@@ -21,13 +21,14 @@ class Engine(Protocol):
     """Something that continues prompts; `contextlib.closing` makes it a context manager."""
 
     def generate(
-        self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int
+        self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int, first_index: int = 0
     ) -> list[list[Completion]]:
         """Sample `decoding.samples` completions of every prompt.
 
         The same seed gives the same completions. Each sample has a random stream of its own, from the seed and the
         indices of prompt and sample, so it does not depend on what else is asked for. What is left is rounding: another
         batch rounds the logits differently in the last digit, which can tip a draw that lies on an edge.
+        `first_index` is the index of the first prompt: a chunk of a long list gets the streams that it has in the list.
 
         Raises:
             UserError: a prompt and `decoding.max_new_tokens` together are longer than the engine's `max_model_len`.
@@ -54,9 +55,13 @@ def open_engine(section: EngineSection, model: ModelSection, tokenizer: Any) -> 
     return open_transformers_engine(section, model, tokenizer)
 
 
-def sample_seed(seed: int, prompt_index: int, sample_index: int) -> int:
-    """The seed of one sample's own random stream, 0 to 2**63 - 1."""
-    state = np.random.SeedSequence((seed, prompt_index, sample_index)).generate_state(1, np.uint64)
+def sample_seed(*key: int) -> int:
+    """The seed of one sample's own random stream, 0 to 2**63 - 1.
+
+    Args:
+        key: what tells it from all others: the run's seed, then indices such as step, prompt and sample; 0 or more.
+    """
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)
     return int(state[0] >> np.uint64(1))
 
 

@@ -3,7 +3,7 @@
 `model.generate` goes on stepping rows that have ended until the last one has. Legend: B rows, T tokens, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -45,18 +45,19 @@ class TransformersEngine:
 
     @torch.inference_mode()
     def generate(
-        self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int
+        self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int, first_index: int = 0
     ) -> list[list[Completion]]:
         """See `Engine.generate`. Prompts of like length share a batch, the longest first."""
         check_lengths(prompts_ids, decoding, self._max_model_len)
-        by_length = sorted(range(len(prompts_ids)), key=lambda index: len(prompts_ids[index]), reverse=True)
+        prompts = dict(enumerate(prompts_ids, start=first_index))
+        by_length = sorted(prompts, key=lambda index: len(prompts[index]), reverse=True)
         tasks = [_Task(index, sample) for index in by_length for sample in range(decoding.samples)]
         done: dict[_Task, Completion] = {}
         for start in range(0, len(tasks), self._max_num_seqs):
             batch = tasks[start : start + self._max_num_seqs]
-            done.update(zip(batch, self._run_batch(batch, prompts_ids, decoding, seed), strict=True))
+            done.update(zip(batch, self._run_batch(batch, prompts, decoding, seed), strict=True))
         samples = range(decoding.samples)
-        return [[done[_Task(index, sample)] for sample in samples] for index in range(len(prompts_ids))]
+        return [[done[_Task(index, sample)] for sample in samples] for index in prompts]
 
     def close(self) -> None:
         """Let go of the model."""
@@ -65,12 +66,12 @@ class TransformersEngine:
             torch.cuda.empty_cache()
 
     def _run_batch(
-        self, tasks: Sequence[_Task], prompts_ids: Sequence[Sequence[int]], decoding: Decoding, seed: int
+        self, tasks: Sequence[_Task], prompts: Mapping[int, Sequence[int]], decoding: Decoding, seed: int
     ) -> list[Completion]:
         tokens: list[list[int]] = [[] for _ in tasks]
         has_ended = [False] * len(tasks)
         uniform_BT = self._uniform(tasks, decoding, seed)
-        logits_BV, mask_BT, cache = self._read_prompts(tasks, prompts_ids)
+        logits_BV, mask_BT, cache = self._read_prompts(tasks, prompts)
         running_B = torch.arange(len(tasks), device=logits_BV.device)  # the task of each row that is left
         for step in range(decoding.max_new_tokens):
             if decoding.temperature == 0:
@@ -92,13 +93,13 @@ class TransformersEngine:
         return [Completion(ids, is_truncated=not ended) for ids, ended in zip(tokens, has_ended, strict=True)]
 
     def _read_prompts(
-        self, tasks: Sequence[_Task], prompts_ids: Sequence[Sequence[int]]
+        self, tasks: Sequence[_Task], prompts: Mapping[int, Sequence[int]]
     ) -> tuple[torch.Tensor, torch.Tensor, DynamicCache]:
         """What each task starts from: logits, attention mask, cache. A prompt is read once for all its samples."""
         row_of = {index: row for row, index in enumerate(dict.fromkeys(task.prompt_index for task in tasks))}
-        width = max(len(prompts_ids[index]) for index in row_of)
-        padding = [width - len(prompts_ids[index]) for index in row_of]
-        ids = [[self._pad_id] * pad + list(prompts_ids[index]) for pad, index in zip(padding, row_of, strict=True)]
+        width = max(len(prompts[index]) for index in row_of)
+        padding = [width - len(prompts[index]) for index in row_of]
+        ids = [[self._pad_id] * pad + list(prompts[index]) for pad, index in zip(padding, row_of, strict=True)]
         device = self._model.device
         mask_BT = torch.tensor([[0] * pad + [1] * (width - pad) for pad in padding], device=device)
         cache = DynamicCache(config=self._model.config)

@@ -26,15 +26,16 @@ class VLLMEngine:
         self._end_ids = list(end_ids)
 
     def generate(
-        self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int
+        self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int, first_index: int = 0
     ) -> list[list[Completion]]:
         """See `Engine.generate`. vLLM batches as it sees fit; a prompt that is repeated is read once."""
         check_lengths(prompts_ids, decoding, self._llm.model_config.max_model_len)
+        self._llm.reset_prefix_cache()  # what was asked before would change the rounding
         samples = range(decoding.samples)
         prompts = [{"prompt_token_ids": list(prompt)} for prompt in prompts_ids for _ in samples]
         params = [
             self._sampling_params(decoding, sample_seed(seed, prompt_index, sample_index))
-            for prompt_index in range(len(prompts_ids))
+            for prompt_index in range(first_index, first_index + len(prompts_ids))
             for sample_index in samples
         ]
         outputs = [request.outputs[0] for request in self._llm.generate(prompts, params, use_tqdm=False)]

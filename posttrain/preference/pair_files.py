@@ -1,8 +1,7 @@
-"""`pairs.parquet` and `samples.parquet`: written whole or not at all, read back only by the tokenizer they fit."""
+"""`pairs.parquet`: written whole or not at all, read back only by the tokenizer it fits."""
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 from posttrain.chat import template_sha256
 from posttrain.errors import UserError
 from posttrain.preference.pair_report import PairRow
+from posttrain.runs import written_aside
 
 _IDS = pa.list_(pa.int32())
 PAIR_SCHEMA = pa.schema(
@@ -32,22 +32,6 @@ PAIR_SCHEMA = pa.schema(
         "reused": pa.bool_(),
     }
 )
-# The columns from `answer` on are null until the samples are graded; `verdicts` is JSON.
-SAMPLE_SCHEMA = pa.schema(
-    {
-        "query": pa.int64(),
-        "token_ids": _IDS,
-        "is_truncated": pa.bool_(),
-        "mode": pa.string(),
-        "language": pa.string(),
-        "prompt": pa.string(),
-        "answer": pa.string(),
-        "thinking": pa.string(),
-        "reward": pa.float64(),
-        "outcome": pa.bool_(),
-        "verdicts": pa.string(),
-    }
-)
 
 
 class Origin(NamedTuple):
@@ -65,7 +49,9 @@ def origin_of(tokenizer: Any) -> Origin:
 
 def write_pairs(path: Path, rows: Sequence[PairRow], origin: Origin) -> None:
     """Write `pairs.parquet`, with the origin of its ids in the file's metadata."""
-    _write(path, pa.Table.from_pylist(rows, schema=PAIR_SCHEMA.with_metadata(origin._asdict())))
+    table = pa.Table.from_pylist(rows, schema=PAIR_SCHEMA.with_metadata(origin._asdict()))
+    with written_aside(path) as aside:
+        pq.write_table(table, aside, compression="zstd")
 
 
 def read_pairs(path: Path, origin: Origin) -> list[PairRow]:
@@ -111,23 +97,3 @@ def require_tokens(rows: Iterable[Mapping[str, Any]], where: str) -> None:
                 raise UserError(
                     f"{where}:{number}: {column} is empty; every pair needs a prompt and two responses; drop it"
                 )
-
-
-def write_samples(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write `samples.parquet`; columns that a row does not have are null."""
-    _write(path, pa.Table.from_pylist([dict(row) for row in rows], schema=SAMPLE_SCHEMA))
-
-
-def read_samples(path: Path) -> list[dict[str, Any]]:
-    """The rows of a `samples.parquet`, as they were written."""
-    return cast("list[dict[str, Any]]", pq.read_table(path).to_pylist())
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    """Written aside and moved into place, so that nobody ever reads half a file."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
-    try:
-        pq.write_table(table, aside, compression="zstd")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -2,35 +2,25 @@
 
 import json
 import random
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any
 
 from rich.table import Table
 
-from posttrain.chat import Mode, encode_prompt, render_prompt, require_template
-from posttrain.data.rows import read_all, source_files, split_prompt
+from posttrain.chat import require_template
+from posttrain.data.rows import read_all, source_files
 from posttrain.errors import UserError
-from posttrain.grading import Grader, read_attempt, sample_record
+from posttrain.grading import Grader, sample_record
+from posttrain.inference.sampling import Query, evenly_spread, make_queries, sample_and_grade
 from posttrain.models.load import load_tokenizer, model_files
-from posttrain.preference.pair_files import origin_of, read_pairs, read_samples, write_pairs, write_samples
+from posttrain.preference.pair_files import origin_of, read_pairs, write_pairs
 from posttrain.preference.pair_report import PairReport, PairRow, make_report
 from posttrain.preference.pairs import LANGUAGE_REWARD, Pair, PairOutcome, Sample, hybrid, shortest_correct
 from posttrain.recipe import PairsRecipe, PairsSection, resolved_yaml
 from posttrain.runs import Run
 from posttrain.terminal import console
-
-SHOWN_QUERIES = 32  # whose samples go into samples.jsonl; all are in samples.parquet
-
-
-class Query(NamedTuple):
-    """One row of the data, ready to be sampled; `row["messages"]` ends with the question."""
-
-    row: dict[str, Any]
-    mode: Mode
-    prompt_ids: list[int]
 
 
 def run_stage(recipe: PairsRecipe, *, resume: bool) -> None:
@@ -47,16 +37,12 @@ def run_stage(recipe: PairsRecipe, *, resume: bool) -> None:
     _check(recipe, grader)
     stage1 = [Path(recipe.pairs.stage1)] if recipe.pairs.stage1 and recipe.pairs.reuse_stage1 else []
     old_pairs = [row for path in stage1 for row in read_pairs(path, origin)]
-    queries = [_query(row, recipe.decoding.mode, tokenizer) for row in read_all(recipe.data.sources)]
+    queries = make_queries(recipe, read_all(recipe.data.sources), tokenizer)
     files = [*source_files(recipe.data.sources), *stage1, *model_files(recipe.model)]
     template = require_template(tokenizer, recipe.model.path)
     with Run.start(recipe.run, "pairs", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
-        sampled = _sample_or_reload(recipe, queries, tokenizer, run.folder / "samples.parquet")
-        samples = [
-            [_graded(tokenizer, grader, query, *completion) for completion in completions]
-            for query, completions in zip(queries, sampled, strict=True)
-        ]
-        write_samples(run.folder / "samples.parquet", _sample_rows(queries, samples))
+        sampled = sample_and_grade(recipe, queries, tokenizer, grader, run.folder)
+        samples = [[Sample(*response) for response in responses] for responses in sampled]
         outcomes = [build_pairs(recipe.pairs, some, f"{recipe.seed}/{index}") for index, some in enumerate(samples)]
         new_pairs = [
             _pair_row(tokenizer, index, queries[index], samples[index], pair)
@@ -104,67 +90,11 @@ def _check(recipe: PairsRecipe, grader: Grader) -> None:
         raise UserError("pairs.reuse_stage1: got 1, which leaves no room for new pairs; need a share below 1")
 
 
-def _query(row: dict[str, Any], mode: Mode | None, tokenizer: Any) -> Query:
-    messages, asked = split_prompt(row), mode or cast("Mode", row["mode"])
-    prompt_ids = encode_prompt(tokenizer, render_prompt(tokenizer, messages, asked, row.get("tools")))
-    return Query({**row, "messages": messages}, asked, prompt_ids)
-
-
-def _sample_or_reload(
-    recipe: PairsRecipe, queries: Sequence[Query], tokenizer: Any, path: Path
-) -> list[list[tuple[list[int], bool]]]:
-    """Token ids and whether they were cut off, of every response to every query; written down before anything else."""
-    if path.is_file():
-        sampled: list[list[tuple[list[int], bool]]] = [[] for _ in queries]
-        for row in read_samples(path):
-            sampled[row["query"]].append((row["token_ids"], row["is_truncated"]))
-        return sampled
-    from posttrain.inference import open_engine
-
-    with closing(open_engine(recipe.engine, recipe.model, tokenizer)) as engine:
-        answers = engine.generate([query.prompt_ids for query in queries], recipe.decoding, seed=recipe.seed)
-    sampled = [[(list(one.token_ids), one.is_truncated) for one in some] for some in answers]
-    write_samples(
-        path,
-        [
-            {"query": index, "token_ids": token_ids, "is_truncated": is_truncated}
-            for index, some in enumerate(sampled)
-            for token_ids, is_truncated in some
-        ],
-    )
-    return sampled
-
-
-def _graded(tokenizer: Any, grader: Grader, query: Query, token_ids: list[int], is_truncated: bool) -> Sample:
-    attempt = read_attempt(tokenizer, query.row, token_ids, mode=query.mode, is_truncated=is_truncated)
-    return Sample(tuple(token_ids), attempt, grader.grade(attempt))
-
-
-def _sample_rows(queries: Sequence[Query], samples: Sequence[Sequence[Sample]]) -> list[dict[str, Any]]:
-    return [
-        {
-            "query": index,
-            "token_ids": list(sample.token_ids),
-            "is_truncated": sample.attempt.is_truncated,
-            "mode": query.mode,
-            "language": query.row.get("language"),
-            "prompt": _json(query.row["messages"]),
-            "answer": sample.attempt.answer,
-            "thinking": sample.attempt.thinking,
-            "reward": sample.graded.reward,
-            "outcome": sample.graded.outcome,
-            "verdicts": _json({name: asdict(verdict) for name, verdict in sample.graded.verdicts.items()}),
-        }
-        for index, (query, some) in enumerate(zip(queries, samples, strict=True))
-        for sample in some
-    ]
-
-
 def _pair_row(tokenizer: Any, index: int, query: Query, samples: Sequence[Sample], pair: Pair) -> PairRow:
     chosen, rejected = samples[pair.chosen], samples[pair.rejected]
     return PairRow(
         query=index,
-        prompt=_json(query.row["messages"]),
+        prompt=json.dumps(query.row["messages"], ensure_ascii=False),
         prompt_ids=query.prompt_ids,
         chosen_ids=list(chosen.token_ids),
         rejected_ids=list(rejected.token_ids),
@@ -182,10 +112,9 @@ def _pair_row(tokenizer: Any, index: int, query: Query, samples: Sequence[Sample
 def _shown(
     queries: Sequence[Query], samples: Sequence[Sequence[Sample]], outcomes: Sequence[PairOutcome]
 ) -> list[dict[str, Any]]:
-    """All samples of some queries, evenly spread over the data, each with the side it was given."""
-    step = max(1, len(queries) // SHOWN_QUERIES)
+    """All samples of some queries, each with the side it was given."""
     records = []
-    for index in range(0, len(queries), step)[:SHOWN_QUERIES]:
+    for index in evenly_spread(len(queries)):
         sides = {pair.rejected: pair.reason for pair in outcomes[index].pairs}
         chosen = {pair.chosen for pair in outcomes[index].pairs}
         for number, sample in enumerate(samples[index]):
@@ -215,7 +144,3 @@ def _table(report: PairReport) -> Table:
     for name, shares in (("modes", report.modes), ("languages", report.languages)):
         table.add_row(name, ", ".join(f"{key} {share:.0%}" for key, share in shares.items()))
     return table
-
-
-def _json(value: Sequence[Any] | Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from posttrain.errors import UserError
-from posttrain.recipe.schema import AnyRecipe, EvalRecipe, Limit, PairsRecipe, ReportRecipe, SFTRecipe
+from posttrain.recipe.schema import AnyRecipe, EvalRecipe, FilterRecipe, Limit, PairsRecipe, ReportRecipe, SFTRecipe
 
 
 def check_values(recipe: AnyRecipe) -> None:
@@ -39,6 +39,12 @@ def _check_sft(recipe: SFTRecipe) -> None:
             raise UserError(f"mixer.args.shares.{name}: got {share!r}, need a number above 0; leave out what has none")
 
 
+def _check_filter(recipe: FilterRecipe) -> None:
+    above, below = recipe.keep.pass_rate_above, recipe.keep.pass_rate_below
+    if above is not None and below is not None and above >= below:
+        raise UserError(f"keep.pass_rate_above: got {above!r}, need a number below keep.pass_rate_below, {below!r}")
+
+
 def _check_pairs(recipe: PairsRecipe) -> None:
     if recipe.pairs.reuse_stage1 > 0 and recipe.pairs.stage1 is None:
         raise UserError(
@@ -70,6 +76,7 @@ def _check_distinct(key: str, names: Iterable[str]) -> None:
 
 RULES: dict[type[AnyRecipe], Callable[[Any], None]] = {
     SFTRecipe: _check_sft,
+    FilterRecipe: _check_filter,
     PairsRecipe: _check_pairs,
     EvalRecipe: _check_eval,
     ReportRecipe: _check_report,

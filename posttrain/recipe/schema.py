@@ -26,7 +26,8 @@ NOT_NEGATIVE = {"limit": Limit("a number of at least 0", lambda value: 0 <= valu
 AT_LEAST_ONE = {"limit": Limit("at least 1", lambda value: 1 <= value < math.inf)}
 FINITE = {"limit": Limit("a finite number", math.isfinite)}
 SHARE = {"limit": Limit("a share from 0 to 1", lambda value: 0 <= value <= 1)}
-TOP_P = {"limit": Limit("a number above 0 and at most 1", lambda value: 0 < value <= 1)}
+SHARE_ABOVE_0 = {"limit": Limit("a number above 0 and at most 1", lambda value: 0 < value <= 1)}
+SHARE_BELOW_1 = {"limit": Limit("a number from 0 and below 1", lambda value: 0 <= value < 1)}
 SEED = {"limit": Limit("a number from 0 to 4294967295", lambda value: 0 <= value < 2**32)}  # what NumPy takes
 
 
@@ -106,10 +107,29 @@ class Decoding:
     name: str = ""
     mode: Mode | None = None
     temperature: float = field(metadata=NOT_NEGATIVE)
-    top_p: float = field(default=1.0, metadata=TOP_P)
+    top_p: float = field(default=1.0, metadata=SHARE_ABOVE_0)
     top_k: int = field(default=0, metadata=NOT_NEGATIVE)
     max_new_tokens: int = field(metadata=AT_LEAST_ONE)
     samples: int = field(default=1, metadata=AT_LEAST_ONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterDecoding(Decoding):
+    """How the filter samples: 8 responses to a prompt, as in the paper, where the recipe gives no other number."""
+
+    samples: int = field(default=8, metadata=AT_LEAST_ONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepSection:
+    """Which prompts the filter keeps: those whose share of right responses lies strictly between the bounds.
+
+    The default is the paper's (section 2.4.2): all but the prompts that are always answered right. With
+    `pass_rate_above: 0` those that never are go too (zero variance). Null is no bound.
+    """
+
+    pass_rate_above: float | None = field(default=None, metadata=SHARE_BELOW_1)
+    pass_rate_below: float | None = field(default=1.0, metadata=SHARE_ABOVE_0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,6 +181,30 @@ class SFTRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SamplingRecipe(Recipe):
+    """What the stages say that sample from a model and grade the responses.
+
+    `chunk_size`: prompts that are sampled together and then written down; an interruption costs one chunk at most.
+    """
+
+    model: ModelSection
+    data: DataSection
+    engine: EngineSection = field(default_factory=EngineSection)
+    decoding: Decoding
+    rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
+    chunk_size: int = field(default=1024, metadata=AT_LEAST_ONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilterRecipe(SamplingRecipe):
+    """Sampling from the model at every prompt, and keeping the prompts that RL can learn from."""
+
+    stage: Literal["filter"] = "filter"
+    decoding: FilterDecoding
+    keep: KeepSection = field(default_factory=KeepSection)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RLRecipe(Recipe):
     """AGAPO reinforcement learning; `trainer` holds keys of `AGAPOConfig`, which is a TRL `GRPOConfig`."""
 
@@ -174,15 +218,10 @@ class RLRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairsRecipe(Recipe):
+class PairsRecipe(SamplingRecipe):
     """Sampling from the model and building preference pairs."""
 
     stage: Literal["pairs"] = "pairs"
-    model: ModelSection
-    data: DataSection
-    engine: EngineSection = field(default_factory=EngineSection)
-    decoding: Decoding
-    rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
     pairs: PairsSection
 
 
@@ -219,10 +258,11 @@ class ReportRecipe(Recipe):
     stages: list[ReportStage] = field(metadata=NOT_EMPTY)
 
 
-AnyRecipe = SFTRecipe | RLRecipe | PairsRecipe | PrefRecipe | EvalRecipe | ReportRecipe
+AnyRecipe = SFTRecipe | FilterRecipe | RLRecipe | PairsRecipe | PrefRecipe | EvalRecipe | ReportRecipe
 
 STAGES: dict[str, type[AnyRecipe]] = {
     "sft": SFTRecipe,
+    "filter": FilterRecipe,
     "rl": RLRecipe,
     "pairs": PairsRecipe,
     "pref": PrefRecipe,

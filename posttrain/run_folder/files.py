@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,27 @@ from typing import Any
 LINE_BREAKS = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\u0085\u2028\u2029"})
 
 
-def write_text_atomically(path: Path, text: str) -> None:
-    """Write aside, then move into place: whoever reads `path`, at any time, sees the old text or the new one."""
+@contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """A path to write to, moved to `path` at the end: whoever reads `path`, at any time, sees the old file or the new.
+
+    After an error `path` is as it was before.
+    """
     aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    aside.unlink(missing_ok=True)  # what a killed process of the same number left
     try:
-        with aside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
+        yield aside
+        with aside.open("rb") as file:
             os.fsync(file.fileno())
         aside.replace(path)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_text_atomically(path: Path, text: str) -> None:
+    """Write a text whole or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
 
 
 def write_json_atomically(path: Path, content: Any) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from posttrain.chat import encode_prompt
-from posttrain.grading import read_attempt
+from posttrain.grading import empty_attempt, read_attempt
 from posttrain.models.tokenizer import train_tokenizer
 from rewards.contract import Attempt
 
@@ -29,6 +29,13 @@ def test_columns_of_the_row_come_along_and_messages_become_the_prompt(tokenizer:
     assert read.prompt == QUESTION
     assert read.prompt[0] is not QUESTION[0]  # a reward may not change the data
     assert read.row == {"answer": "11", "language": "ko", "mode": "reasoning"}
+
+
+def test_empty_attempt_is_what_reading_no_tokens_gives(tokenizer: Any) -> None:
+    for mode in ("reasoning", "non_reasoning"):
+        read = read_attempt(tokenizer, ROW, [], mode=mode, is_truncated=False)
+        assert (empty_attempt(ROW, mode=mode).answer, empty_attempt(ROW, mode=mode).row) == (read.answer, read.row)
+        assert empty_attempt(ROW, mode=mode).num_tokens == read.num_tokens == 0
 
 
 def test_tokens_count_the_end_of_turn_and_thinking_ends_before_its_tag(tokenizer: Any) -> None:

@@ -77,6 +77,15 @@ def test_samples_of_a_prompt_do_not_depend_on_the_prompts_behind_it(
     assert engine.generate(prompts[:3], SAMPLED, seed=1) == engine.generate(prompts, SAMPLED, seed=1)[:3]
 
 
+def test_chunk_of_the_prompts_gets_the_samples_that_it_has_among_all(
+    model: Any, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    engine = TransformersEngine(model, tokenizer)
+    whole = engine.generate(prompts, SAMPLED, seed=1)
+    assert engine.generate(prompts[4:9], SAMPLED, seed=1, first_index=4) == whole[4:9]
+    assert engine.generate(prompts[4:9], SAMPLED, seed=1) != whole[4:9]
+
+
 def test_seed_decides_the_samples_and_samples_of_one_prompt_differ(
     model: Any, tokenizer: Any, prompts: list[list[int]]
 ) -> None:

@@ -68,6 +68,8 @@ def test_same_seed_gives_the_same_samples_whatever_else_is_asked(engine: Engine,
     samples = engine.generate(prompts, SAMPLED, seed=1)
     assert engine.generate(prompts[:3], SAMPLED, seed=1) == samples[:3]
     assert engine.generate(prompts[:3], SAMPLED, seed=2) != samples[:3]
+    assert engine.generate(prompts[3:6], SAMPLED, seed=1, first_index=3) == samples[3:6]
+    assert engine.generate(prompts[3:6], SAMPLED, seed=1) != samples[3:6]
     assert all(len({tuple(sample.token_ids) for sample in some}) == 3 for some in samples)
 
 

@@ -1,14 +1,14 @@
 import json
 from dataclasses import replace
 
+import pyarrow.parquet as pq
 import pytest
 
-import posttrain.inference
 from posttrain.errors import UserError
 from posttrain.grading import Grader
-from posttrain.inference import Completion
+from posttrain.inference import Completion, sampling
 from posttrain.models.load import load_tokenizer
-from posttrain.preference.pair_files import origin_of, read_pairs, read_samples, write_pairs
+from posttrain.preference.pair_files import origin_of, read_pairs, write_pairs
 from posttrain.preference.pairs_stage import draw_reused, run_stage
 from posttrain.recipe import Decoding, EngineSection, ModelSection, PairsRecipe, PairsSection, RewardSpec
 from posttrain.recipe.schema import DataSection, Source
@@ -32,7 +32,7 @@ class ScriptedEngine:
     def __init__(self, tokenizer, texts):
         self.tokenizer, self.texts, self.prompts, self.is_closed = tokenizer, texts, [], False
 
-    def generate(self, prompts_ids, decoding, *, seed):
+    def generate(self, prompts_ids, decoding, *, seed, first_index=0):
         self.prompts = [self.tokenizer.decode(ids) for ids in prompts_ids]
         ids = [self.tokenizer(text)["input_ids"] + [self.tokenizer.eos_token_id] for text in self.texts]
         return [[Completion(list(some), False) for some in ids] for _ in prompts_ids]
@@ -47,7 +47,7 @@ def scripted(monkeypatch, model_folder):
 
     def install(*texts):
         engine = ScriptedEngine(load_tokenizer(ModelSection(path=str(model_folder))), texts)
-        monkeypatch.setattr(posttrain.inference, "open_engine", lambda *_: engine)
+        monkeypatch.setattr(sampling, "open_engine", lambda *_: engine)
         return engine
 
     return install
@@ -104,7 +104,7 @@ def test_stage_1_writes_the_ids_that_were_sampled(tmp_path, model_folder, script
         assert pair["rejected_outcome"] is (pair["reason"] == "longer")
     assert engine.is_closed
 
-    samples = read_samples(tmp_path / "run" / "samples.parquet")
+    samples = pq.read_table(tmp_path / "run" / "samples.parquet").to_pylist()
     assert len(samples) == 4 * 8
     assert samples[6]["outcome"] is False
     assert json.loads(samples[6]["verdicts"])["math_answer"]["extracted"] == "3"
@@ -162,7 +162,7 @@ def test_samples_of_an_interrupted_run_are_not_sampled_again(tmp_path, model_fol
     with pytest.raises(RuntimeError, match="the grader is broken"):
         run_stage(make_recipe(tmp_path, model_folder), resume=False)
     monkeypatch.undo()
-    monkeypatch.setattr(posttrain.inference, "open_engine", fail)
+    monkeypatch.setattr(sampling, "open_engine", fail)
     run_stage(make_recipe(tmp_path, model_folder), resume=True)
     pairs = read_pairs(tmp_path / "run" / "pairs.parquet", origin(model_folder))
     assert {(pair["chosen_text"], pair["reason"]) for pair in pairs} == {(reasoning(1, 7) + "[|endofturn|]", "wrong")}

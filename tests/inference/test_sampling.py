@@ -1,0 +1,53 @@
+from typing import Any
+
+import pytest
+
+from posttrain.errors import UserError
+from posttrain.inference.sampling import SHOWN_QUERIES, evenly_spread, make_queries
+from posttrain.models.load import load_tokenizer
+from posttrain.recipe import DataSection, Decoding, EngineSection, ModelSection, SamplingRecipe
+
+QUESTION = {"role": "user", "content": "3+4?"}
+
+
+@pytest.fixture
+def recipe(model_folder: Any) -> SamplingRecipe:
+    return SamplingRecipe(
+        stage="filter",
+        run="run",
+        model=ModelSection(path=str(model_folder)),
+        data=DataSection(sources=[]),
+        engine=EngineSection(max_model_len=40),
+        decoding=Decoding(temperature=1.0, max_new_tokens=10),
+        rewards=[],
+    )
+
+
+def test_query_ends_with_the_question_in_the_mode_of_its_row(recipe: SamplingRecipe) -> None:
+    tokenizer = load_tokenizer(recipe.model)
+    gold = {"role": "assistant", "content": "7"}
+    rows = [{"messages": [QUESTION, gold], "mode": mode, "n": 1} for mode in ("reasoning", "non_reasoning")]
+    thinking, direct = make_queries(recipe, rows, tokenizer)
+    assert thinking.row == rows[0] | {"messages": [QUESTION]}
+    assert (thinking.mode, direct.mode) == ("reasoning", "non_reasoning")
+    assert tokenizer.decode(thinking.prompt_ids).endswith("3+4?[|endofturn|]\n[|assistant|]\n<think>\n")
+    assert tokenizer.decode(direct.prompt_ids).endswith("3+4?[|endofturn|]\n[|assistant|]\n<think>\n\n</think>\n\n")
+
+
+def test_conversation_that_the_template_refuses_is_named(recipe: SamplingRecipe) -> None:
+    rows = [{"messages": [message], "mode": "reasoning"} for message in (QUESTION, {"role": "judge", "content": "?"})]
+    with pytest.raises(UserError, match=r"row 1 of the data: .*unknown role 'judge'"):
+        make_queries(recipe, rows, load_tokenizer(recipe.model))
+
+
+def test_prompt_that_leaves_no_room_for_its_response_is_refused_without_an_engine(recipe: SamplingRecipe) -> None:
+    row = {"messages": [{"role": "user", "content": "1+" * 20 + "1?"}], "mode": "reasoning"}
+    with pytest.raises(UserError, match=r"prompt 0 has .* tokens, which with 10 new ones .* than the engine's 40"):
+        make_queries(recipe, [row], load_tokenizer(recipe.model))
+
+
+@pytest.mark.parametrize(("num_queries", "last"), [(1, 0), (SHOWN_QUERIES, 31), (63, 31), (64, 62), (1000, 961)])
+def test_shown_queries_are_few_and_spread(num_queries: int, last: int) -> None:
+    shown = list(evenly_spread(num_queries))
+    assert (shown[0], shown[-1]) == (0, last)
+    assert len(shown) == min(num_queries, SHOWN_QUERIES)
