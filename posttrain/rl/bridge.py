@@ -3,12 +3,22 @@
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from posttrain.grading import Graded, Grader, read_attempt
 from rewards.contract import Attempt
 
 OUTCOME = "outcome"
+BROKEN_DOWN_BY = ("domain", "language")  # columns whose values get a mean reward and outcome of their own
+
+LogMetric = Callable[[str, float], None]
+
+
+class Sample(NamedTuple):
+    """One graded response."""
+
+    attempt: Attempt
+    graded: Graded
 
 
 class RewardBridge:
@@ -16,10 +26,6 @@ class RewardBridge:
 
     Rows carry their columns as JSON in `row` (rows of several sources need not share a schema). A score of None
     reaches TRL as None, so that a sample nobody can judge is left out instead of counting as wrong.
-
-    Attributes:
-        attempts: of the last batch, in this process.
-        graded: likewise, in the same order.
     """
 
     def __init__(self, grader: Grader, tokenizer: Any, eos_ids: Sequence[int]) -> None:
@@ -27,8 +33,13 @@ class RewardBridge:
         self._tokenizer = tokenizer
         self._eos_ids = frozenset(eos_ids)
         self._batch: object = None
-        self.attempts: list[Attempt] = []
-        self.graded: list[Graded] = []
+        self._samples: list[Sample] = []  # of the last batch
+        self._kept: list[Sample] = []
+
+    def take(self) -> list[Sample]:
+        """What this process graded since the last call, in the order of the rollouts."""
+        kept, self._kept = self._kept, []
+        return kept
 
     def functions(self) -> list[Callable[..., list[float | None]]]:
         """One function per reward in the recipe's order, and `outcome` last (1 right, 0 wrong, None unknown)."""
@@ -36,23 +47,42 @@ class RewardBridge:
         return [*columns, self._column(OUTCOME, _outcome)]
 
     def _column(self, name: str, value: Callable[[Graded], float | None]) -> Callable[..., list[float | None]]:
-        def column(completion_ids: list[list[int]], row: list[str], **_: Any) -> list[float | None]:
-            self._grade(completion_ids, row)
-            return [value(graded) for graded in self.graded]
+        def column(
+            completion_ids: list[list[int]], row: list[str], log_metric: LogMetric | None = None, **_: Any
+        ) -> list[float | None]:
+            if completion_ids is not self._batch:  # TRL passes the same list to every function of a batch
+                self._grade(completion_ids, row)
+                if log_metric is not None:
+                    _log(self._samples, log_metric)
+            return [value(sample.graded) for sample in self._samples]
 
         column.__name__ = name
         return column
 
     def _grade(self, completion_ids: list[list[int]], rows: list[str]) -> None:
-        if completion_ids is self._batch:  # TRL passes the same list to every function of a batch
-            return
-        self.attempts = [self._read(ids, json.loads(row)) for ids, row in zip(completion_ids, rows, strict=True)]
-        self.graded = [self._grader.grade(attempt) for attempt in self.attempts]
+        attempts = [self._read(ids, json.loads(row)) for ids, row in zip(completion_ids, rows, strict=True)]
+        self._samples = [Sample(attempt, self._grader.grade(attempt)) for attempt in attempts]
+        self._kept += self._samples
         self._batch = completion_ids
 
     def _read(self, ids: list[int], row: dict[str, Any]) -> Attempt:
         is_truncated = not ids or ids[-1] not in self._eos_ids
         return read_attempt(self._tokenizer, row, ids, mode=row["mode"], is_truncated=is_truncated)
+
+
+def _log(samples: Sequence[Sample], log_metric: LogMetric) -> None:
+    """One value per sample; TRL makes them means over all processes."""
+    for attempt, graded in samples:
+        log_metric("length/thinking", attempt.num_thinking_tokens)
+        log_metric("length/answer", attempt.num_tokens - attempt.num_thinking_tokens)
+        log_metric("length/truncated", float(attempt.is_truncated))
+        for column in BROKEN_DOWN_BY:
+            if column in attempt.row:
+                group = f"{column}/{attempt.row[column]}"
+                if graded.reward is not None:
+                    log_metric(f"reward/{group}", graded.reward)
+                if graded.outcome is not None:
+                    log_metric(f"outcome/{group}", float(graded.outcome))
 
 
 def _score(name: str, graded: Graded) -> float | None:

@@ -1,6 +1,7 @@
 """Settings of the RL stage: TRL's `GRPOConfig` and what AGAPO adds."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from trl import GRPOConfig
 
@@ -17,27 +18,33 @@ class AGAPOConfig(GRPOConfig):
         all_wrong_penalty: the size of that advantage.
         all_correct: `drop` (the paper) or `keep` groups without a wrong response.
         std_floor: lower bound of the batch standard deviation that advantages are divided by.
-        kl_estimator: per-token estimator whose sum over a response is its KL: `k3` or `k2`.
+        kl_estimator: per-token estimator whose sum over a response is its KL: `k3` or `k2`, terms of the loss; or
+            `k1_in_reward`, which subtracts `beta` times the log-ratio of policy to reference from the reward instead.
         length_treatment: `constant` sums log-probabilities and divides by `max_completion_length`, which only rescales
             the step; `per_response_mean` divides by each response's own length, which changes the objective.
         importance_cap: upper bound of the ratio to the sampling policy (truncated importance sampling).
         importance_level: one ratio per `token` or one per `sequence`.
         max_mismatch_kl: engine and trainer may disagree by this much (mean k3 over tokens, nats) on the same tokens
-            and weights; beyond it the run stops.
+            and weights; beyond it the run stops. None: 1e-5 in float32, 5e-3 in 16 bits.
         outcome_reward: name of the reward function that says whether a response is correct (0.5 or more); None: the
             first one. Group types come from it alone, never from shaped rewards.
+        refill_max_extra_batches: how many further batches of prompts a step may sample when too few groups carry
+            signal (an advantage that is not zero); 0: none. Groups beyond a full batch are left out.
+        refill_below: the share of a batch's groups below which it is refilled.
     """
 
     all_wrong: AllWrong = field(default="penalize")
     all_wrong_penalty: float = field(default=0.1)
     all_correct: AllCorrect = field(default="drop")
     std_floor: float = field(default=1e-4)
-    kl_estimator: KlEstimator = field(default="k3")
+    kl_estimator: KlEstimator | Literal["k1_in_reward"] = field(default="k3")
     length_treatment: LengthTreatment = field(default="constant")
     importance_cap: float = field(default=2.0)
     importance_level: ImportanceLevel = field(default="token")
-    max_mismatch_kl: float = field(default=1e-3)
+    max_mismatch_kl: float | None = field(default=None)
     outcome_reward: str | None = field(default=None)
+    refill_max_extra_batches: int = field(default=0)
+    refill_below: float = field(default=0.5)
 
     beta: float = field(default=0.01)
     num_generations: int = field(default=8)
@@ -48,10 +55,22 @@ class AGAPOConfig(GRPOConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("all_wrong_penalty", "importance_cap", "max_mismatch_kl", "std_floor"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be above 0")
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} is {value}; it must be above 0")
+        if self.refill_max_extra_batches < 0 or not 0 < self.refill_below <= 1:
+            raise ValueError(
+                f"refill_max_extra_batches is {self.refill_max_extra_batches} and refill_below {self.refill_below}; "
+                "give 0 or more batches, and a share above 0 and up to 1"
+            )
         if self.vllm_importance_sampling_correction:
             raise ValueError(
                 "vllm_importance_sampling_correction would correct twice; AGAPO does it by importance_cap and "
                 "importance_level"
+            )
+        longer, shorter = sorted([self.steps_per_generation, self.gradient_accumulation_steps], reverse=True)
+        if longer % shorter:
+            raise ValueError(
+                f"steps_per_generation is {self.steps_per_generation}, gradient_accumulation_steps is "
+                f"{self.gradient_accumulation_steps}; one must be a multiple of the other"
             )

@@ -79,17 +79,18 @@ def _columns(tokenizer: Any, row: Row) -> dict[str, str]:
 
 
 def _keep_samples(run: Run, bridge: RewardBridge, rollouts: Rollouts) -> None:
+    samples = bridge.take()
     if not run.is_main or rollouts.step % SAMPLES_EVERY_STEPS:
         return
-    kept = range(min(SAMPLES_KEPT, len(bridge.attempts)))
     run.append_samples(
         sample_record(
-            bridge.attempts[index],
-            bridge.graded[index],
+            attempt,
+            graded,
             stage="rl",
             step=rollouts.step,
+            weights_version=rollouts.weights_version,
             group_type=rollouts.group_types[index],
             advantage=rollouts.advantages[index],
         )
-        for index in kept
+        for index, (attempt, graded) in enumerate(samples[:SAMPLES_KEPT])
     )

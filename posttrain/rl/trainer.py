@@ -1,12 +1,16 @@
-"""`AGAPOTrainer`: TRL's GRPO trainer with AGAPO's advantages and objective."""
+"""`AGAPOTrainer`: TRL's GRPO trainer with AGAPO's advantages, objective and update."""
 
 import time
+import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer import grpo_trainer
+from trl.trainer.utils import use_adapter
 
 from posttrain.errors import UserError
 from posttrain.objectives import (
@@ -14,17 +18,27 @@ from posttrain.objectives import (
     GroupType,
     agapo_advantages,
     agapo_loss,
-    kl_k3,
+    kl_k1,
+    sequence_kl,
     truncated_importance_weights,
 )
+from posttrain.rl.checkpoints import SaveBetweenRollouts
 from posttrain.rl.config import AGAPOConfig
+from posttrain.rl.metrics import UpdateFigures, UpdateSums
+from posttrain.rl.prompt_order import EpochOrder, extra_prompts
+from posttrain.rl.responses import MicroBatch, Response, collate, split_by_length, unpadded
+from posttrain.rl.scoring import CompletionScorer
 from posttrain.rl.synced_vllm import SyncedVLLM, replaced
+
+# What engine and trainer may disagree by on the same weights (mean k3 over tokens, nats), by the trainer's precision.
+MAX_MISMATCH_KL = {torch.float32: 1e-5, torch.bfloat16: 5e-3, torch.float16: 5e-3}
 
 
 class Rollouts(NamedTuple):
     """What one generation gave in this process, one entry a response."""
 
     step: int
+    weights_version: int
     advantages: list[float]
     group_types: list[str]
 
@@ -33,23 +47,37 @@ class AGAPOTrainer(GRPOTrainer):
     """Asymmetric sampling and global advantage policy optimisation (paper section 2.4.2).
 
     Takes what `GRPOTrainer` takes, with an `AGAPOConfig`; prompts are rendered text. The objective has no clip; dropped
-    groups and unscorable samples take no part in any term or denominator and get no forward pass.
+    groups and unscorable samples take no part in any term or denominator and get no forward pass. The update sees
+    responses without padding, sorted by length; the head sees the trained tokens alone.
 
-    Overridden upstream hooks: `_tokenize_prompts` (rendered prompts already hold every special token),
-    `_calculate_rewards` (keeps the rewards of all processes), `_generate_and_score_completions` (swaps the advantages),
-    `_compute_loss` (the objective), and the class of the vLLM backend.
+    Overridden upstream hooks: `_get_train_sampler` (an order of its own for every epoch), `_tokenize_prompts` (rendered
+    prompts already hold every special token), `_generate_single_turn` (seeds of the step), `_calculate_rewards` (keeps
+    the rewards of all processes), `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the
+    objective), `training_step` (its time), and the class of the vLLM backend.
     """
 
     _name = "AGAPO"
     args: AGAPOConfig
+    beta: float
+    _buffered_inputs: Any
 
     def __init__(self, *args: Any, on_rollouts: Callable[[Rollouts], None] | None = None, **kwargs: Any) -> None:
         with replaced(grpo_trainer, "VLLMGeneration", SyncedVLLM):
             super().__init__(*args, **kwargs)
         self._on_rollouts = on_rollouts
         self._outcome_index = self._find_outcome(self.args.outcome_reward)
+        self._policy_scorer = CompletionScorer(self.accelerator.unwrap_model(self.model))
+        self._reference_scorer = self._policy_scorer
+        if self.ref_model is not None:
+            self._reference_scorer = CompletionScorer(self.accelerator.unwrap_model(self.ref_model))
         self._rewards_of_all = torch.empty(0)
+        self._generation = 0  # of the current step: 0, then one for each refill
         self._rollout_step = -1  # optimizer step at which the current rollouts were sampled
+        self._num_live_sequences = 0.0  # of the current rollouts, over all processes
+        self._rollout_seconds = 0.0  # within the current micro-batch
+        self._update_seconds = 0.0  # of the current optimizer step
+        self._sums = UpdateSums()
+        self.add_callback(SaveBetweenRollouts(self.args))
 
     def _find_outcome(self, name: str | None) -> int:
         if name is None:
@@ -58,43 +86,108 @@ class AGAPOTrainer(GRPOTrainer):
             raise UserError(f"outcome_reward is '{name}'; the reward functions are {', '.join(self.reward_func_names)}")
         return int(self.reward_func_names.index(name))
 
+    # --- rollouts ---
+
+    def _get_train_sampler(self, dataset: Any = None) -> Any:
+        return EpochOrder.like(super()._get_train_sampler(dataset))
+
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return self.processing_class(text=prompts, add_special_tokens=False)["input_ids"], None, {}
 
-    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
+        began, step = time.perf_counter(), self.state.global_step
+        if self.use_vllm:
+            self.vllm_generation.begin(step, seed=(self.args.seed, step, self._generation))
+        output = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        if self.use_vllm and self.vllm_generation.weights_version != step:
+            raise RuntimeError(
+                f"rollouts of step {step} were sampled with the weights of step "
+                f"{self.vllm_generation.weights_version}: the engine's weights are stale; no update was made with them"
+            )
+        self._record("seconds/generate", time.perf_counter() - began)
+        return output
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
         began = time.perf_counter()
         self._rewards_of_all = super()._calculate_rewards(*args, **kwargs)
         self._record("seconds/grade", time.perf_counter() - began)
         return self._rewards_of_all
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
-        began = time.perf_counter()
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
         if not self.model.training:
-            return output
-        result = self._advantages()
-        local = slice(self.accelerator.process_index * len(inputs), (self.accelerator.process_index + 1) * len(inputs))
-        advantages, is_live = result.advantages_NG.flatten(), result.is_live_NG.flatten()
-        output["advantages"] = advantages[local]
-        output["is_live"] = is_live[local]
-        output["num_live_sequences"] = is_live.sum().float()
-        self._rollout_step = self.state.global_step
-        self._mend_logged_advantages(advantages.tolist())
-        self._record_groups(result)
-        self._record("seconds/rollout", time.perf_counter() - began)
-        if self._on_rollouts is not None:
-            types = [
-                GroupType(value).name.lower() for value in result.types_N.tolist() for _ in range(self.num_generations)
-            ]
-            self._on_rollouts(Rollouts(self.state.global_step, advantages[local].tolist(), types[local]))
-        return output
+            return super()._prepare_inputs(generation_batch)
+        if self._step % (self.args.steps_per_generation * self.num_iterations) == 0 or self._buffered_inputs is None:
+            began = time.perf_counter()
+            self._buffered_inputs = self._micro_batches(self._roll_out(generation_batch))
+            self._rollout_seconds = time.perf_counter() - began
+        return self._buffered_inputs[self._step % self.args.steps_per_generation]
 
-    def _advantages(self) -> AgapoAdvantages:
+    def _roll_out(self, inputs: list[dict[str, Any]]) -> list[Response]:
+        """Sample, grade and refill: the responses of this process with their advantages."""
+        num_local, num_processes = len(inputs), self.accelerator.num_processes
+        first = self.accelerator.process_index * num_local
+        num_groups = num_local * num_processes // self.num_generations
+        responses, rewards, kl = self._sample(inputs, generation=0)
+        result = self._advantages(rewards, kl)
+        for extra in range(1, self.args.refill_max_extra_batches + 1):
+            if _has_signal(result).sum() >= self.args.refill_below * num_groups:
+                break
+            seed = (self.args.seed, self.state.global_step, extra)
+            drawn = extra_prompts(self.train_dataset, num_groups, copies=self.num_generations, seed=seed)
+            more, more_rewards, more_kl = self._sample(drawn[first : first + num_local], generation=extra)
+            responses, rewards, kl = responses + more, torch.cat([rewards, more_rewards]), torch.cat([kl, more_kl])
+            result = self._advantages(rewards, kl)
+        self._record_groups(result, rewards)
+        self._record_refill(result, num_groups, generations=len(responses) // num_local)
+        result = self._advantages(_without_surplus(rewards, result, num_groups), kl)
+
+        is_here = torch.arange(len(rewards)) // num_local % num_processes == self.accelerator.process_index
+        advantages, is_live = result.advantages_NG.flatten(), result.is_live_NG.flatten()
+        self._mend_logged_advantages(advantages.tolist())
+        responses = [
+            replace(response, advantage=advantage, is_live=live)
+            for response, advantage, live in zip(
+                responses, advantages[is_here].tolist(), is_live[is_here].tolist(), strict=True
+            )
+        ]
+        self._num_live_sequences = float(is_live.sum())
+        self._rollout_step = self.state.global_step
+        self._record_tokens(responses)
+        if self._on_rollouts is not None:
+            types_R = result.types_N.repeat_interleave(self.num_generations)[is_here]
+            self._on_rollouts(
+                Rollouts(
+                    step=self.state.global_step,
+                    weights_version=self.vllm_generation.weights_version if self.use_vllm else self.state.global_step,
+                    advantages=advantages[is_here].tolist(),
+                    group_types=[GroupType(value).name.lower() for value in types_R.tolist()],
+                )
+            )
+        return responses
+
+    def _sample(self, inputs: list[dict[str, Any]], *, generation: int) -> tuple[list[Response], Tensor, Tensor]:
+        """One generation: responses of this process, rewards [R, F] and KL in the reward [R] of all processes."""
+        self._generation = generation
+        beta, self.beta = self.beta, 0.0  # upstream would score every response with the reference model, padding too
+        try:
+            output = self._generate_and_score_completions(inputs)
+        finally:
+            self.beta = beta
+        responses = unpadded(output)
+        # What has no token to train (truncated and masked) would still count in baseline and denominator.
+        is_empty = torch.tensor([not response.trained.any() for response in responses], device=self.accelerator.device)
+        rewards = self._rewards_of_all.masked_fill(self.accelerator.gather(is_empty)[:, None], torch.nan)
+        kl = rewards.new_zeros(len(rewards))
+        if self.args.kl_estimator == "k1_in_reward" and self.beta != 0.0:
+            kl = self._kl_of_all(responses)
+        return responses, rewards, kl
+
+    def _advantages(self, rewards_RF: Tensor, kl_R: Tensor) -> AgapoAdvantages:
         """Advantages of the whole batch, the same in every process."""
-        outcomes = self._rewards_of_all[:, self._outcome_index]
+        outcomes = rewards_RF[:, self._outcome_index]
         weights = self.reward_weights.to(outcomes.device)
-        weighted = self._rewards_of_all[:, weights != 0]
-        rewards = (weighted * weights[weights != 0]).nansum(dim=1)
+        weighted = rewards_RF[:, weights != 0]
+        rewards = (weighted * weights[weights != 0]).nansum(dim=1) - self.beta * kl_R
         scorable = ~outcomes.isnan() & ~weighted.isnan().all(dim=1)
         shape = (-1, self.num_generations)
         return agapo_advantages(
@@ -107,68 +200,153 @@ class AGAPOTrainer(GRPOTrainer):
             std_floor=self.args.std_floor,
         )
 
-    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        batch = _without_dead_rows_and_padding(inputs)
-        mask = batch["completion_mask"].bool()
-        logps, entropies, _ = self._get_per_token_logps_and_entropies(
-            model,
-            torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
-            torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
-            mask.shape[1],
-            compute_entropy=True,
-        )
-        sampling_logps = batch.get("sampling_per_token_logps", batch.get("old_per_token_logps"))
+    # --- update ---
+
+    def _micro_batches(self, responses: list[Response]) -> list[MicroBatch]:
+        """`steps_per_generation` micro-batches of the live responses; those of one optimizer step have like sizes.
+
+        Every rank has to run as many forward passes as the others: a micro-batch without a live response holds the
+        shortest response there is, which moves nothing.
+        """
+        num_steps = max(1, self.args.steps_per_generation // self.args.gradient_accumulation_steps)
+        parts = self.args.steps_per_generation // num_steps
+        live = [response for response in responses if response.is_live]
+        order = torch.randperm(len(live)).tolist() if num_steps > 1 else list(range(len(live)))
+        filler = replace(min(responses, key=lambda response: response.length), is_live=False, advantage=0.0)
+        batches = []
+        for step in range(num_steps):
+            chosen = [live[index] for index in order[step::num_steps]]
+            for indices in split_by_length([response.length for response in chosen], parts):
+                batches.append(self._collate([chosen[index] for index in indices] or [filler]))
+        if self.beta != 0.0 and self.args.kl_estimator != "k1_in_reward":
+            began = time.perf_counter()
+            batches = [replace(batch, ref_logps_BT=self._reference_logps(batch)) for batch in batches]
+            self._record("seconds/reference", time.perf_counter() - began)
+        return batches
+
+    def _collate(self, responses: Sequence[Response]) -> MicroBatch:
+        return collate(responses, pad_id=self._tokenizer.pad_token_id, device=self.accelerator.device)
+
+    @torch.no_grad()
+    def _reference_logps(self, batch: MicroBatch) -> Tensor:
+        if self.ref_model is not None:
+            return self._score(self._reference_scorer, self.ref_model, batch)[0]
+        model = self.accelerator.unwrap_model(self.model)
+        with use_adapter(model, adapter_name="ref" if "ref" in model.peft_config else None):
+            return self._score(self._policy_scorer, self.model, batch)[0]
+
+    @torch.no_grad()
+    def _kl_of_all(self, responses: Sequence[Response]) -> Tensor:
+        """Log-ratio of policy to reference [R], summed over each response, of all processes."""
+        kl = torch.zeros(len(responses), device=self.accelerator.device)
+        for indices in split_by_length([response.length for response in responses], self.args.steps_per_generation):
+            batch = self._collate([responses[index] for index in indices] or [responses[0]])
+            logps = batch.sampling_logps_BT
+            if logps is None:
+                logps, _ = self._score(self._policy_scorer, self.model, batch)
+            ref_logps = self._reference_logps(batch)
+            known = batch.mask_BT & ~logps.isnan()
+            if indices:
+                kl[indices] = sequence_kl(kl_k1(logps, ref_logps), known)
+        everyone: Tensor = self.accelerator.gather(kl)
+        return everyone
+
+    def _score(self, scorer: CompletionScorer, model: Any, batch: MicroBatch) -> tuple[Tensor, Any]:
+        with self.accelerator.autocast():
+            return scorer.score(model, batch)
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Upstream's; its time without the rollouts is logged."""
+        began, self._rollout_seconds = time.perf_counter(), 0.0
+        loss: Tensor = super().training_step(*args, **kwargs)
+        self._update_seconds += time.perf_counter() - began - self._rollout_seconds
+        if self.accelerator.sync_gradients:
+            self._record("seconds/update", self._update_seconds)
+            self._update_seconds = 0.0
+        return loss
+
+    def _compute_loss(self, model: Any, inputs: MicroBatch) -> Tensor:
+        logps, entropies = self._score(self._policy_scorer, model, inputs)
         weights = None
-        if sampling_logps is not None:
-            self._check_in_sync(logps.detach(), sampling_logps, mask)
+        if inputs.sampling_logps_BT is not None:
             weights = truncated_importance_weights(
-                logps, sampling_logps, mask, cap=self.args.importance_cap, level=self.args.importance_level
+                logps,
+                inputs.sampling_logps_BT,
+                inputs.mask_BT,
+                cap=self.args.importance_cap,
+                level=self.args.importance_level,
             )
         # Upstream's accumulation and DDP both expect a mean: of micro-batches it is already a sum here (the loss counts
         # as scaled), of ranks it is undone by the count. A generation batch may serve several optimizer steps.
         steps_per_batch = self.args.steps_per_generation / self.args.gradient_accumulation_steps
+        kl_estimator = self.args.kl_estimator
         loss = agapo_loss(
             logps,
-            mask,
-            batch["advantages"],
-            batch["is_live"],
-            num_live_sequences=inputs["num_live_sequences"] / self.accelerator.num_processes / steps_per_batch,
+            inputs.mask_BT,
+            inputs.advantages_B,
+            inputs.is_live_B,
+            num_live_sequences=self._num_live_sequences / self.accelerator.num_processes / steps_per_batch,
             length_divisor=float(self.max_completion_length),
             weights_BT=weights,
-            ref_logps_BT=batch.get("ref_per_token_logps"),
-            beta=self.beta,
-            kl_estimator=self.args.kl_estimator,
+            ref_logps_BT=inputs.ref_logps_BT,
+            beta=self.beta if inputs.ref_logps_BT is not None else 0.0,
+            kl_estimator="k3" if kl_estimator == "k1_in_reward" else kl_estimator,  # then there is no KL here
             length_treatment=self.args.length_treatment,
         )
-        self._record_update(batch, mask, loss.kl_B, entropies, weights)
+        self._sums.add(inputs, logps.detach(), entropies, loss.kl_B, weights)
+        if self.accelerator.sync_gradients:
+            self._finish_step(self._sums.pop(self.accelerator.gather))
         return loss.loss
 
-    def _check_in_sync(self, logps: torch.Tensor, sampling_logps: torch.Tensor, mask: torch.Tensor) -> None:
-        """While the policy is still the one that sampled, engine and trainer must agree on every token.
+    def _finish_step(self, figures: UpdateFigures) -> None:
+        """Log the means of an optimizer step that is about to be made, and make sure that it may be.
 
         Raises:
-            RuntimeError: they disagree by more than `max_mismatch_kl`.
+            RuntimeError: while the policy is still the one that sampled, engine and trainer disagree by more than
+                `max_mismatch_kl`.
         """
+        if figures.tokens == 0:
+            return
+        self._record("entropy", figures.entropy)
+        if self.beta != 0.0 and self.args.kl_estimator != "k1_in_reward":
+            self._record("kl", figures.kl)
+        if figures.scored_tokens == 0:
+            return
+        self._record("rollout/importance_weight_mean", figures.weight_mean)
+        self._record("rollout/importance_weight_max", figures.weight_max)
+        self._record("rollout/ess", figures.ess)
         if self._rollout_step != self.state.global_step:
             return
-        known = mask & ~sampling_logps.isnan()
-        total = torch.stack([kl_k3(sampling_logps, logps)[known].sum().float(), known.sum().float()])
-        kl_sum, tokens = self.accelerator.reduce(total, reduction="sum").tolist()
-        mismatch = kl_sum / max(tokens, 1.0)
-        self._record("rollout/mismatch_kl", mismatch)
-        self._record("rollout/weights_in_sync", float(mismatch <= self.args.max_mismatch_kl))
-        if mismatch > self.args.max_mismatch_kl:
+        limit = self.args.max_mismatch_kl or MAX_MISMATCH_KL[self.accelerator.unwrap_model(self.model).dtype]
+        self._record("rollout/mismatch_kl", figures.mismatch_kl)
+        self._record("rollout/weights_in_sync", float(figures.mismatch_kl <= limit))
+        if not figures.mismatch_kl <= limit:
             raise RuntimeError(
-                f"rollout engine and trainer disagree at step {self.state.global_step}: mean KL {mismatch:.3g} nats "
-                f"a token, max_mismatch_kl is {self.args.max_mismatch_kl:g}. The engine's weights are stale or its "
-                "precision differs; no update was made with these rollouts."
+                f"rollout engine and trainer disagree at step {self.state.global_step}: mean KL "
+                f"{figures.mismatch_kl:.3g} nats a token, max_mismatch_kl is {limit:g}. The engine's weights are stale "
+                "or its precision differs; no update was made with these rollouts."
             )
+
+    # --- metrics ---
 
     def _record(self, name: str, value: float) -> None:
         mode = "train" if self.model.training else "eval"
         self._metrics[mode][name].append(value)
 
-    def _record_groups(self, result: AgapoAdvantages) -> None:
+    def _record_refill(self, result: AgapoAdvantages, num_groups: int, generations: int) -> None:
+        """Warns when the extra batches did not suffice."""
+        share = _has_signal(result).sum().item() / num_groups
+        self._record("groups/with_signal", share)
+        self._record("rollout/generations", generations)
+        if self.args.refill_max_extra_batches and share < self.args.refill_below:
+            warnings.warn(
+                f"step {self.state.global_step}: {share:.0%} of a batch of groups carry signal after "
+                f"{generations - 1} extra batches, refill asks for {self.args.refill_below:.0%}; going on with these. "
+                "Prompts too easy or too hard for the model: filter them (posttrain filter)",
+                stacklevel=2,
+            )
+
+    def _record_groups(self, result: AgapoAdvantages, rewards_RF: Tensor) -> None:
         types = result.types_N
         for group_type in GroupType:
             self._record(f"groups/{group_type.name.lower()}", (types == group_type).float().mean().item())
@@ -176,36 +354,18 @@ class AGAPOTrainer(GRPOTrainer):
             if chosen.numel():
                 self._record(f"advantage/{group_type.name.lower()}_mean", chosen.mean().item())
         self._record("advantage/std", result.std.item())
-        outcomes = self._rewards_of_all[:, self._outcome_index]
+        outcomes = rewards_RF[:, self._outcome_index]
         self._record("outcome", outcomes.nanmean().item())
         self._record("samples/live", result.is_live_NG.float().mean().item())
         self._record("samples/unscorable", outcomes.isnan().float().mean().item())
 
-    @torch.no_grad()
-    def _record_update(
-        self,
-        batch: dict[str, Any],
-        mask: torch.Tensor,
-        kl_B: torch.Tensor,
-        entropies: torch.Tensor,
-        weights: torch.Tensor | None,
-    ) -> None:
-        """Means over the live tokens and responses of every process."""
-        live_B = batch["is_live"]
-        live_BT = mask & live_B[:, None]
-        ratios = torch.ones_like(entropies) if weights is None else weights
-        sums = [live_BT.sum(), live_B.sum(), entropies[live_BT].sum(), kl_B[live_B].sum(), ratios[live_BT].sum()]
-        here = torch.stack([*sums, ratios.masked_fill(~live_BT, 0.0).max()]).float()
-        everywhere = self.accelerator.gather(here[None])
-        tokens, responses, entropy, kl, ratio = everywhere[:, :-1].sum(dim=0).tolist()
-        if tokens == 0:
-            return
-        self._record("entropy", entropy / tokens)
-        if self.beta != 0.0:
-            self._record("kl", kl / responses)
-        if weights is not None:
-            self._record("rollout/importance_weight_mean", ratio / tokens)
-            self._record("rollout/importance_weight_max", everywhere[:, -1].max().item())
+    def _record_tokens(self, responses: Sequence[Response]) -> None:
+        trained = sum(int(response.trained.sum()) for response in responses if response.is_live)
+        spared = sum(int(response.trained.sum()) for response in responses if not response.is_live)
+        both = torch.tensor([[trained, spared]], dtype=torch.float64, device=self.accelerator.device)
+        trained, spared = self.accelerator.gather(both).sum(dim=0).tolist()
+        self._record("tokens/trained", trained)
+        self._record("tokens/spared", spared)
 
     def _mend_logged_advantages(self, advantages: Sequence[float]) -> None:
         """Upstream has just logged its own advantages of this batch; ours take their place."""
@@ -215,35 +375,14 @@ class AGAPOTrainer(GRPOTrainer):
         logged.extend(advantages)
 
 
-_PER_SAMPLE = (
-    "prompt_ids",
-    "prompt_mask",
-    "completion_ids",
-    "completion_mask",
-    "advantages",
-    "is_live",
-    "sampling_per_token_logps",
-    "old_per_token_logps",
-    "ref_per_token_logps",
-)
-_PROMPT = ("prompt_ids", "prompt_mask")
-_COMPLETION = tuple(key for key in _PER_SAMPLE if key not in (*_PROMPT, "advantages", "is_live"))
+def _has_signal(result: AgapoAdvantages) -> Tensor:
+    """Groups [N] with an advantage that is not zero."""
+    return (result.advantages_NG != 0).any(dim=1)
 
 
-def _without_dead_rows_and_padding(inputs: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The rows that carry gradient, cut to the longest prompt and completion among them.
-
-    One row is always kept: every rank has to run a forward pass.
-    """
-    kept = inputs["is_live"].nonzero().flatten()
-    if kept.numel() == 0:
-        kept = torch.zeros(1, dtype=torch.long, device=inputs["is_live"].device)
-    batch = {key: inputs[key][kept] for key in _PER_SAMPLE if inputs.get(key) is not None}
-    prompt_length = int(batch["prompt_mask"].sum(dim=1).max())
-    completion_length = max(1, int(batch["completion_mask"].sum(dim=1).max()))
-    for key in _PROMPT:
-        batch[key] = batch[key][:, batch[key].shape[1] - prompt_length :]
-    for key in _COMPLETION:
-        if key in batch:
-            batch[key] = batch[key][:, :completion_length]
-    return batch
+def _without_surplus(rewards_RF: Tensor, result: AgapoAdvantages, num_groups: int) -> Tensor:
+    """The rewards without the groups beyond the first `num_groups` that carry signal: those become unscorable."""
+    has_signal = _has_signal(result)
+    is_surplus = has_signal & (has_signal.cumsum(dim=0) > num_groups)
+    group_size = result.advantages_NG.shape[1]
+    return rewards_RF.masked_fill(is_surplus.repeat_interleave(group_size)[:, None], torch.nan)

@@ -75,4 +75,24 @@ def test_a_row_without_gold_reaches_trl_as_none_and_not_as_zero() -> None:
 def test_a_completion_without_the_end_of_turn_is_truncated() -> None:
     grader = bridge()
     grader.functions()[0](completion_ids=[[10, EOS], [10, 10]], row=columns([{"answer": "a"}] * 2))
-    assert [attempt.is_truncated for attempt in grader.attempts] == [False, True]
+    assert [sample.attempt.is_truncated for sample in grader.take()] == [False, True]
+    assert grader.take() == []
+
+
+def test_rewards_outcomes_and_lengths_are_logged_by_domain_and_language() -> None:
+    logged: dict[str, list[float]] = {}
+    rows = columns(
+        [
+            {"answer": "a", "domain": "math", "language": "ko"},
+            {"answer": "a", "domain": "math", "language": "es"},
+            {"answer": None, "language": "es"},
+        ]
+    )
+    ids = [[10, EOS], [11, 11, EOS], [10, 10, 10, 10]]
+    for function in bridge().functions():
+        function(completion_ids=ids, row=rows, log_metric=lambda name, value: logged.setdefault(name, []).append(value))
+    assert logged["outcome/domain/math"] == [1.0, 0.0]
+    assert logged["outcome/language/es"] == [0.0]  # the row without a gold answer has no outcome
+    assert logged["reward/language/ko"] == [2.0]
+    assert logged["length/answer"] == [2, 3, 4]
+    assert logged["length/truncated"] == [0.0, 0.0, 1.0]

@@ -2,6 +2,8 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from trl.generation.vllm_generation import VLLMGeneration
 from posttrain.errors import UserError
 from posttrain.objectives import agapo_advantages
 from posttrain.rl import AGAPOConfig
+from posttrain.rl.responses import Response
 
 pytestmark = pytest.mark.slow
 MakeTrainer = Callable[..., Any]
@@ -21,51 +24,77 @@ def weights(trainer: Any) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in trainer.model.parameters()])
 
 
-def batch_of(trainer: Any) -> dict[str, Any]:
+def rollouts_of(trainer: Any) -> list[Response]:
     """One graded generation batch."""
     trainer.model.train()
     inputs = next(iter(trainer.get_train_dataloader()))
     torch.manual_seed(0)
-    return trainer._generate_and_score_completions(inputs)
+    return trainer._roll_out(inputs)
 
 
-def gradient(trainer: Any, batch: dict[str, Any], cuts: list[slice]) -> torch.Tensor:
+def gradient(trainer: Any, micro_batches: list[list[Response]]) -> torch.Tensor:
+    """Gradient of the loss, summed over micro-batches as the trainer's accumulation does."""
     trainer.model.zero_grad()
-    trainer.current_gradient_accumulation_steps = len(cuts)
-    for cut in cuts:
-        part = {key: value[cut] if value.dim() else value for key, value in batch.items()}
-        trainer._compute_loss(trainer.model, part).backward()
-    grads = [parameter.grad for parameter in trainer.model.parameters() if parameter.grad is not None]
-    return torch.cat([grad.flatten() for grad in grads])
+    for responses in micro_batches:
+        batch = trainer._collate(responses)
+        if trainer.beta:
+            batch = replace(batch, ref_logps_BT=trainer._reference_logps(batch))
+        trainer._compute_loss(trainer.model, batch).backward()
+    return gathered_gradient(trainer)
 
 
-def test_the_gradient_does_not_depend_on_how_the_batch_is_cut_or_ordered(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer()
-    batch = batch_of(trainer)
-    assert batch["is_live"].any()
-    whole = gradient(trainer, batch, [slice(0, 8)])
+def gathered_gradient(trainer: Any) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+
+
+def log_prob(model: Any, response: Response) -> torch.Tensor:
+    """Log-probability of the completion: one unpadded sequence, plain forward."""
+    ids = torch.cat([response.prompt_ids, response.completion_ids])
+    logits = model(ids[None]).logits[0, len(response.prompt_ids) - 1 : -1]
+    return logits.log_softmax(-1).gather(1, response.completion_ids[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5])
+def test_the_gradient_does_not_depend_on_how_the_batch_is_cut_or_ordered(
+    make_trainer: MakeTrainer, beta: float
+) -> None:
+    trainer = make_trainer(beta=beta)
+    responses = rollouts_of(trainer)
+    assert any(response.is_live for response in responses)
+    whole = gradient(trainer, [responses])
     assert whole.abs().max() > 0
-    for cuts in ([slice(0, 4), slice(4, 8)], [slice(index, index + 1) for index in range(8)]):
-        torch.testing.assert_close(gradient(trainer, batch, cuts), whole, rtol=1e-4, atol=1e-7)
-    order = torch.randperm(8, generator=torch.Generator().manual_seed(3))
-    shuffled = {key: value[order] if value.dim() else value for key, value in batch.items()}
-    torch.testing.assert_close(gradient(trainer, shuffled, [slice(0, 8)]), whole, rtol=1e-4, atol=1e-7)
+    for size in (4, 1):
+        cut = [responses[start : start + size] for start in range(0, 8, size)]
+        torch.testing.assert_close(gradient(trainer, cut), whole, rtol=1e-4, atol=1e-7)
+    shuffled = [responses[index] for index in (3, 7, 1, 0, 6, 2, 5, 4)]
+    torch.testing.assert_close(gradient(trainer, [shuffled]), whole, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 4])
+def test_the_gradient_of_a_training_step_does_not_depend_on_the_accumulation(
+    make_trainer: MakeTrainer, steps: int
+) -> None:
+    trainer = make_trainer(per_device_train_batch_size=8 // steps, gradient_accumulation_steps=steps)
+    responses = rollouts_of(trainer)
+    trainer.model.zero_grad()
+    batches = trainer._micro_batches(responses)
+    assert len(batches) == steps
+    for batch in batches:
+        trainer._compute_loss(trainer.model, batch).backward()
+    got = gathered_gradient(trainer)
+    torch.testing.assert_close(got, gradient(trainer, [responses]), rtol=1e-4, atol=1e-7)
 
 
 def test_the_gradient_is_the_one_of_the_plain_formula(make_trainer: MakeTrainer) -> None:
     trainer = make_trainer(all_wrong="literal")
-    batch = batch_of(trainer)
-    got = gradient(trainer, batch, [slice(0, 8)])
+    responses = rollouts_of(trainer)
+    got = gradient(trainer, [responses])
     trainer.model.zero_grad()
-    live = batch["is_live"].nonzero().flatten().tolist()
-    for row in live:  # -A * sum of log pi over the tokens, one unpadded sequence at a time
-        prompt = batch["prompt_ids"][row][batch["prompt_mask"][row].bool()]
-        completion = batch["completion_ids"][row][batch["completion_mask"][row].bool()]
-        logits = trainer.model(torch.cat([prompt, completion])[None]).logits[0, len(prompt) - 1 : -1]
-        log_prob = logits.log_softmax(-1).gather(1, completion[:, None]).sum()
-        (-batch["advantages"][row] * log_prob / len(live) / trainer.max_completion_length).backward()
-    expected = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
-    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-6)
+    live = [response for response in responses if response.is_live]
+    for response in live:  # -A * sum of log pi over the tokens
+        loss = -response.advantage * log_prob(trainer.model, response).sum()
+        (loss / len(live) / trainer.max_completion_length).backward()
+    torch.testing.assert_close(got, gathered_gradient(trainer), rtol=1e-3, atol=1e-6)
 
 
 def test_a_dropped_group_moves_nothing(make_trainer: MakeTrainer) -> None:
@@ -73,13 +102,21 @@ def test_a_dropped_group_moves_nothing(make_trainer: MakeTrainer) -> None:
         return [1.0] * 4 + [1.0, 0.0, 0.0, 1.0]
 
     trainer = make_trainer(rewards=[first_group_is_right])
-    batch = batch_of(trainer)
-    assert batch["is_live"].tolist() == [False] * 4 + [True] * 4
-    assert batch["num_live_sequences"].item() == 4
-    alone = {key: value[4:] if value.dim() else value for key, value in batch.items()}
-    torch.testing.assert_close(
-        gradient(trainer, batch, [slice(0, 8)]), gradient(trainer, alone, [slice(0, 4)]), rtol=1e-5, atol=1e-8
-    )
+    responses = rollouts_of(trainer)
+    assert [response.is_live for response in responses] == [False] * 4 + [True] * 4
+    assert trainer._num_live_sequences == 4
+    torch.testing.assert_close(gradient(trainer, [responses]), gradient(trainer, [responses[4:]]), rtol=1e-4, atol=1e-7)
+    assert trainer._metrics["train"]["tokens/spared"] == [sum(len(r.completion_ids) for r in responses[:4])]
+
+
+def test_a_dropped_group_gets_no_forward_pass(make_trainer: MakeTrainer) -> None:
+    def first_group_is_right(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [1.0] * 4 + [1.0, 0.0, 0.0, 1.0]
+
+    trainer = make_trainer(rewards=[first_group_is_right], beta=0.1)
+    (batch,) = trainer._micro_batches(rollouts_of(trainer))
+    assert batch.input_ids.shape[0] == 4
+    assert batch.ref_logps_BT.shape == batch.mask_BT.shape
 
 
 @pytest.mark.parametrize(("all_wrong", "advantage"), [("penalize", -0.25), ("literal", 0.0), ("drop", 0.0)])
@@ -88,25 +125,24 @@ def test_an_all_wrong_group_gets_what_is_asked(make_trainer: MakeTrainer, all_wr
         return [0.0] * 4 + [1.0, 0.0, 0.0, 1.0]
 
     trainer = make_trainer(rewards=[first_group_is_wrong], all_wrong=all_wrong, all_wrong_penalty=0.25)
-    batch = batch_of(trainer)
-    assert batch["advantages"][:4].tolist() == [advantage] * 4
-    assert batch["is_live"][:4].tolist() == [all_wrong != "drop"] * 4
-    assert list(trainer._logs["advantages"]) == pytest.approx(batch["advantages"].tolist())
+    responses = rollouts_of(trainer)
+    assert [response.advantage for response in responses[:4]] == [advantage] * 4
+    assert [response.is_live for response in responses[:4]] == [all_wrong != "drop"] * 4
+    assert list(trainer._logs["advantages"]) == pytest.approx([response.advantage for response in responses])
 
 
 def test_an_unscorable_sample_leaves_baseline_and_loss(make_trainer: MakeTrainer) -> None:
     def one_is_unknown(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
         return [None, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0]
 
-    trainer = make_trainer(rewards=[one_is_unknown])
-    batch = batch_of(trainer)
-    assert batch["is_live"].tolist() == [False] + [True] * 7
+    responses = rollouts_of(make_trainer(rewards=[one_is_unknown]))
+    assert [response.is_live for response in responses] == [False] + [True] * 7
     rewards = torch.tensor([[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 1.0]])
     scorable = torch.tensor([[False, True, True, True], [True] * 4])
     expected = agapo_advantages(
         rewards, rewards > 0.5, scorable, all_wrong="penalize", all_wrong_penalty=0.1, all_correct="drop"
     )
-    torch.testing.assert_close(batch["advantages"], expected.advantages_NG.flatten())
+    assert [response.advantage for response in responses] == pytest.approx(expected.advantages_NG.flatten().tolist())
 
 
 def test_group_types_come_from_the_outcome_and_not_from_a_shaped_reward(make_trainer: MakeTrainer) -> None:
@@ -117,7 +153,16 @@ def test_group_types_come_from_the_outcome_and_not_from_a_shaped_reward(make_tra
         return [0.1 * (index % 2) for index in range(8)]
 
     trainer = make_trainer(rewards=[outcome, bonus], outcome_reward="outcome", all_wrong="drop")
-    assert not batch_of(trainer)["is_live"].any()
+    assert not any(response.is_live for response in rollouts_of(trainer))
+
+
+def test_a_truncated_response_that_upstream_masks_takes_no_part(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(mask_truncated_completions=True, num_prompts=64)
+    responses = rollouts_of(trainer)
+    masked = [response for response in responses if not len(response.completion_ids)]
+    assert masked
+    assert not any(response.is_live for response in masked)
+    assert gradient(trainer, [responses]).isfinite().all()
 
 
 def test_a_batch_of_dropped_groups_updates_nothing_and_does_not_fail(make_trainer: MakeTrainer) -> None:
@@ -131,24 +176,87 @@ def test_a_batch_of_dropped_groups_updates_nothing_and_does_not_fail(make_traine
     assert trainer.state.log_history[0]["groups/all_correct"] == 1.0
 
 
-def test_the_kl_to_the_reference_is_summed_over_a_response(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer(beta=0.5)
+def perturb(trainer: Any) -> None:
+    """Move the policy away from its reference."""
+    generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in trainer.model.parameters():
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(1)))
-    batch = batch_of(trainer)
-    gradient(trainer, batch, [slice(0, 8)])
-    live = batch["is_live"]
-    logps, _, _ = trainer._get_per_token_logps_and_entropies(
-        trainer.model,
-        torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
-        torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
-        batch["completion_ids"].shape[1],
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
+
+
+def test_the_kl_to_the_reference_is_summed_over_a_response(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(beta=0.5)
+    perturb(trainer)
+    responses = rollouts_of(trainer)
+    gradient(trainer, [responses])
+    expected = []
+    for response in (response for response in responses if response.is_live):
+        with torch.no_grad():
+            gap = log_prob(trainer.ref_model, response) - log_prob(trainer.model, response)
+        expected.append((gap.exp() - gap - 1).sum())
+    assert torch.stack(expected).mean() > 1e-3
+    assert trainer._metrics["train"]["kl"][-1] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
+
+
+def test_k1_in_the_reward_lowers_it_by_the_log_ratio(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(beta=0.5, kl_estimator="k1_in_reward", all_wrong="literal", all_correct="keep")
+    perturb(trainer)
+    responses = rollouts_of(trainer)
+    with torch.no_grad():
+        kl = torch.stack([(log_prob(trainer.model, r) - log_prob(trainer.ref_model, r)).sum() for r in responses]).view(
+            2, 4
+        )
+    outcomes = trainer._rewards_of_all[:, 0].view(2, 4)
+    expected = agapo_advantages(
+        outcomes - 0.5 * kl,
+        outcomes > 0.5,
+        torch.ones(2, 4, dtype=torch.bool),
+        all_wrong="literal",
+        all_wrong_penalty=0.1,
+        all_correct="keep",
     )
-    gap = (batch["ref_per_token_logps"] - logps) * batch["completion_mask"]
-    expected = ((gap.exp() - gap - 1) * batch["completion_mask"]).sum(dim=1)[live].mean().item()
-    assert expected > 1e-3
-    assert trainer._metrics["train"]["kl"][-1] == pytest.approx(expected, rel=1e-3)
+    got = torch.tensor([response.advantage for response in responses]).view(2, 4)
+    torch.testing.assert_close(got, expected.advantages_NG, rtol=1e-3, atol=1e-4)
+    (batch,) = trainer._micro_batches(responses)
+    assert batch.ref_logps_BT is None  # the loss has no second KL
+
+
+def test_too_few_groups_with_signal_are_refilled_from_other_prompts(make_trainer: MakeTrainer) -> None:
+    calls = []
+
+    def only_the_second_batch_has_signal(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        calls.append(len(completion_ids))
+        return [1.0] * 8 if len(calls) == 1 else [1.0, 0.0, 0.0, 1.0] * 2
+
+    trainer = make_trainer(rewards=[only_the_second_batch_has_signal], refill_max_extra_batches=3)
+    responses = rollouts_of(trainer)
+    assert calls == [8, 8]
+    assert [response.is_live for response in responses] == [False] * 8 + [True] * 8
+    assert trainer._num_live_sequences == 8
+    assert trainer._metrics["train"]["rollout/generations"] == [2]
+    assert trainer._metrics["train"]["groups/all_correct"] == [0.5]
+
+
+def test_a_refilled_batch_has_no_more_groups_than_asked(make_trainer: MakeTrainer) -> None:
+    calls = []
+
+    def first_half_then_all(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        calls.append(1)
+        return [1.0] * 4 + [1.0, 0.0, 0.0, 1.0] if len(calls) == 1 else [1.0, 0.0, 0.0, 1.0] * 2
+
+    trainer = make_trainer(rewards=[first_half_then_all], refill_max_extra_batches=1, refill_below=1.0)
+    responses = rollouts_of(trainer)
+    assert [response.is_live for response in responses] == [False] * 4 + [True] * 8 + [False] * 4
+
+
+def test_a_refill_that_finds_nothing_warns_and_goes_on(make_trainer: MakeTrainer) -> None:
+    def all_right(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [1.0] * len(completion_ids)
+
+    trainer = make_trainer(rewards=[all_right], refill_max_extra_batches=2)
+    with pytest.warns(UserWarning, match=r"0% of a batch of groups carry signal after 2 extra batches"):
+        responses = rollouts_of(trainer)
+    assert len(responses) == 24
 
 
 def test_several_optimizer_steps_per_batch_carry_the_ratio_to_the_sampling_policy(make_trainer: MakeTrainer) -> None:
@@ -176,6 +284,9 @@ def test_a_second_correction_of_the_same_mismatch_is_refused() -> None:
         (GRPOTrainer, "_tokenize_prompts", ["self", "prompts"]),
         (GRPOTrainer, "_calculate_rewards", ["self", "inputs", "prompts", "completions", "completion_ids_list"]),
         (GRPOTrainer, "_generate_and_score_completions", ["self", "inputs"]),
+        (GRPOTrainer, "_prepare_inputs", ["self", "generation_batch"]),
+        (GRPOTrainer, "_get_train_sampler", ["self", "dataset"]),
+        (GRPOTrainer, "training_step", ["self", "model", "inputs", "num_items_in_batch"]),
         (GRPOTrainer, "_compute_loss", ["self", "model", "inputs"]),
         (VLLMGeneration, "_init_vllm", ["self"]),
         (VLLMGeneration, "sync_weights", ["self"]),
@@ -186,6 +297,65 @@ def test_the_upstream_hooks_are_still_there(owner: type, hook: str, parameters: 
     assert list(inspect.signature(getattr(owner, hook)).parameters) == parameters
 
 
-def test_the_upstream_batch_still_has_the_keys_we_read(make_trainer: MakeTrainer) -> None:
-    keys = {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages", "is_live"}
-    assert keys <= set(batch_of(make_trainer()))
+def test_upstream_still_hands_over_what_we_unpad(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer()
+    trainer.model.train()
+    batch = trainer._generate_and_score_completions(next(iter(trainer.get_train_dataloader())))
+    assert {"prompt_ids", "prompt_mask", "completion_ids", "completion_mask"} <= set(batch)
+
+
+def test_the_head_sees_trained_positions_alone_and_gives_the_models_own_log_probabilities(
+    make_trainer: MakeTrainer,
+) -> None:
+    trainer = make_trainer()
+    responses = rollouts_of(trainer)
+    batch = trainer._collate(responses)
+    seen: list[tuple[int, ...]] = []
+    hook = trainer.model.base_model.register_forward_hook(
+        lambda _module, _args, output: seen.append(tuple(output.last_hidden_state.shape))
+    )
+    logps, entropies = trainer._policy_scorer.score(trainer.model, batch)
+    hook.remove()
+    assert seen == [(1, int(batch.mask_BT.sum()), trainer.model.config.hidden_size)]
+    for row, response in enumerate(responses):
+        length = len(response.completion_ids)
+        torch.testing.assert_close(logps[row, :length], log_prob(trainer.model, response), rtol=1e-4, atol=1e-5)
+        assert not logps[row, length:].any()
+    assert (entropies[batch.mask_BT] > 0).all()
+
+
+def test_epochs_are_shuffled_differently_and_an_epoch_alone_gives_its_own_order(make_trainer: MakeTrainer) -> None:
+    def order(epoch: int) -> list[int]:
+        sampler = make_trainer()._get_train_sampler()
+        sampler.set_epoch(epoch)
+        return list(sampler)
+
+    assert order(0) != order(1)
+    assert order(1) == order(1)
+    upstream = GRPOTrainer._get_train_sampler(make_trainer())
+    assert order(0) == list(upstream)
+
+
+def test_a_checkpoint_waits_until_its_rollouts_are_used_up(make_trainer: MakeTrainer, tmp_path: Path) -> None:
+    trainer = make_trainer(
+        steps_per_generation=2, per_device_train_batch_size=4, max_steps=6, save_strategy="steps", save_steps=3
+    )
+    trainer.train()
+    saved = sorted(path.name for path in (tmp_path / "trainer").glob("checkpoint-*"))
+    assert saved == ["checkpoint-4", "checkpoint-6"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"refill_below": 0.0}, "refill_below 0.0"),
+        ({"refill_max_extra_batches": -1}, "refill_max_extra_batches is -1"),
+        ({"steps_per_generation": 3, "gradient_accumulation_steps": 2}, "one must be a multiple of the other"),
+        ({"max_mismatch_kl": 0.0}, "max_mismatch_kl is 0.0"),
+    ],
+)
+def test_impossible_settings_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        AGAPOConfig(
+            output_dir="unused", use_cpu=True, bf16=False, per_device_train_batch_size=8, num_generations=4, **settings
+        )
