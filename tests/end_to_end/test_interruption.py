@@ -16,6 +16,16 @@ pytestmark = pytest.mark.slow
 Posttrain = Callable[..., tuple[int, str, str]]
 Start = Callable[..., subprocess.Popen[str]]
 
+RL = (
+    "rewards=[{use: 'even:even'}]",
+    "trainer.num_generations=4",
+    "trainer.per_device_train_batch_size=4",
+    "trainer.max_completion_length=24",
+    "trainer.save_steps=2",
+    "trainer.save_total_limit=100",
+    "trainer.report_to=none",
+    "model.path=${root}/base",
+)
 SETTINGS = {
     "sft": (
         "trainer.per_device_train_batch_size=4",
@@ -25,20 +35,16 @@ SETTINGS = {
         "trainer.save_total_limit=100",
         "trainer.report_to=none",
     ),
-    # One optimizer step a generation: every checkpoint lies between two generations, so nothing half-used is lost.
+    # Two optimizer steps a generation, and on into the second epoch.
     "rl": (
+        *RL,
         "engine=transformers",
-        "rewards=[{use: 'even:even'}]",
-        "trainer.num_generations=4",
-        "trainer.per_device_train_batch_size=4",
-        "trainer.gradient_accumulation_steps=2",
-        "trainer.max_completion_length=24",
-        "trainer.max_steps=12",
-        "trainer.save_steps=2",
-        "trainer.save_total_limit=100",
-        "trainer.report_to=none",
-        "model.path=${root}/base",
+        "trainer.gradient_accumulation_steps=1",
+        "trainer.steps_per_generation=2",
+        "trainer.max_steps=52",
+        "trainer.save_steps=3",
     ),
+    "rl-vllm": (*RL, "engine=vllm", "trainer.gradient_accumulation_steps=2", "trainer.max_steps=8"),
 }
 
 
@@ -72,14 +78,15 @@ def weights(run: Path) -> list[torch.Tensor]:
     return [weight.detach() for weight in AutoModelForCausalLM.from_pretrained(run / "model").parameters()]
 
 
-@pytest.mark.parametrize("stage", SETTINGS)
+@pytest.mark.parametrize("case", SETTINGS)
 def test_a_run_stopped_by_ctrl_c_and_then_killed_ends_like_one_that_nobody_disturbed(
-    stage: str, root: Path, start: Start, posttrain: Posttrain
+    case: str, root: Path, start: Start, posttrain: Posttrain
 ) -> None:
-    code, _, err = posttrain(stage, stage, f"run={stage}-whole", *SETTINGS[stage])
+    stage = case.partition("-")[0]
+    code, _, err = posttrain(stage, stage, f"run={case}-whole", *SETTINGS[case])
     assert code == 0, err
-    run, whole = root / f"{stage}-stopped", root / f"{stage}-whole"
-    words = (stage, stage, f"run={run.name}", *SETTINGS[stage])
+    run, whole = root / f"{case}-stopped", root / f"{case}-whole"
+    words = (stage, stage, f"run={run.name}", *SETTINGS[case])
 
     code, err = stop(start(*words), run, signal.SIGINT)
     assert code == 130
