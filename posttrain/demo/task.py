@@ -6,7 +6,7 @@ answer long chains at once. Answers are verifiable, and the wording carries what
 
 - a *teacher* that gets a fixed share of the facts wrong more often than not (RL can find out which: nothing in the SFT
   data marks them);
-- harmless re-checks of finished steps (conciseness can cut them);
+- harmless re-checks of the last step (conciseness can cut them);
 - questions answered in another language (language consistency can mend them).
 """
 
@@ -86,7 +86,7 @@ class Problem:
     @property
     def split(self) -> Literal["train", "validation", "test"]:
         """Which split the problem belongs to, for ever: 80 / 10 / 10 by a hash of the chain."""
-        bucket = hashlib.sha256(f"split {self.chain}".encode()).digest()[0] % 10
+        bucket = hashlib.sha256(f"held out {self.chain}".encode()).digest()[0] % 10
         return "train" if bucket < 8 else "validation" if bucket == 8 else "test"
 
 
@@ -140,7 +140,7 @@ class Teacher:
             lines.append(link + written[-1])
             digit = result
         for _ in range(rng.choice(self.rechecks)):
-            lines.append(rng.choice(_RECHECK[language]).format(step=rng.choice(written)))
+            lines.append(rng.choice(_RECHECK[language]).format(step=written[-1]))
         return "\n".join(lines), digit
 
 

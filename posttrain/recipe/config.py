@@ -22,6 +22,8 @@ SAID_ELSEWHERE = {
     "chat_template_path": "model.chat_template",
     "use_vllm": "engine",
     "reward_weights": "rewards.0.weight",
+    "refill_max_extra_batches": "refill.max_extra_batches",
+    "refill_below": "refill.below",
 }
 
 

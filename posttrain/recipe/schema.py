@@ -205,14 +205,27 @@ class FilterRecipe(SamplingRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RefillSection:
+    """What to do when too few groups of a batch carry signal: sample further prompts, and go on with a warning."""
+
+    max_extra_batches: int = field(default=0, metadata=NOT_NEGATIVE)
+    below: float = field(default=0.5, metadata=SHARE_ABOVE_0)  # share of a batch's groups
+
+
+@dataclass(frozen=True, kw_only=True)
 class RLRecipe(Recipe):
-    """AGAPO reinforcement learning; `trainer` holds keys of `AGAPOConfig`, which is a TRL `GRPOConfig`."""
+    """AGAPO reinforcement learning; `trainer` holds keys of `AGAPOConfig`, which is a TRL `GRPOConfig`.
+
+    `preset` gives those keys their defaults: `exaone-4.0` is the paper, `k-exaone` its successor.
+    """
 
     stage: Literal["rl"] = "rl"
     model: ModelSection
     data: DataSection
     rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
     engine: EngineName = "vllm"
+    preset: Literal["exaone-4.0", "k-exaone"] = "exaone-4.0"
+    refill: RefillSection = field(default_factory=RefillSection)
     trainer: Free = field(default_factory=dict)
     lora: Free | None = None
 

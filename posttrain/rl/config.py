@@ -1,11 +1,18 @@
 """Settings of the RL stage: TRL's `GRPOConfig` and what AGAPO adds."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from trl import GRPOConfig
 
 from posttrain.objectives import AllCorrect, AllWrong, ImportanceLevel, KlEstimator, LengthTreatment
+
+# What a recipe's `preset` gives `trainer` as defaults. `k-exaone` as its report is told at second hand (2026): no KL,
+# zero-variance groups left out, truncated importance sampling.
+PRESETS: dict[str, dict[str, Any]] = {
+    "exaone-4.0": {"beta": 0.01, "kl_estimator": "k3", "all_wrong": "penalize", "all_correct": "drop"},
+    "k-exaone": {"beta": 0.0, "all_wrong": "drop", "all_correct": "drop", "importance_cap": 2.0},
+}
 
 
 @dataclass

@@ -12,7 +12,7 @@ from posttrain.inference.engine import end_token_ids
 from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.recipe import RLRecipe, make_config, resolved_yaml
 from posttrain.rl.bridge import OUTCOME, RewardBridge
-from posttrain.rl.config import AGAPOConfig
+from posttrain.rl.config import PRESETS, AGAPOConfig
 from posttrain.rl.trainer import AGAPOTrainer, Rollouts
 from posttrain.runs import Run
 from posttrain.terminal import say
@@ -55,12 +55,14 @@ def training_arguments(recipe: RLRecipe) -> AGAPOConfig:
     """TRL's arguments; the outcome is a reward function of weight 0, so that it is gathered with the others."""
     return make_config(
         AGAPOConfig,
-        with_defaults(recipe.trainer, logging_steps=1),
+        with_defaults(recipe.trainer, logging_steps=1, **PRESETS[recipe.preset]),
         "trainer",
         **fixed_arguments(recipe.run, recipe.model, recipe.seed),
         use_vllm=recipe.engine == "vllm",
         reward_weights=[*(spec.weight for spec in recipe.rewards), 0.0],
         outcome_reward=OUTCOME,
+        refill_max_extra_batches=recipe.refill.max_extra_batches,
+        refill_below=recipe.refill.below,
     )
 
 

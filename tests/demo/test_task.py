@@ -57,8 +57,8 @@ def test_drawn_problem_has_the_steps_that_were_asked_for(seed: int, least: int, 
 
 
 def test_split_is_a_fixed_property_of_the_chain() -> None:
-    """The first byte of `printf "split 4+7*3-2" | sha256sum`, modulo 10. Another hash trains on old test problems."""
-    known = {"4+7*3-2": "train", "2+2": "train", "8+2": "validation", "6*6": "validation", "2+6": "test", "9-2": "test"}
+    """The first byte of `printf "held out 4+7*3-2" | sha256sum`, modulo 10. Another hash trains on old test problems."""
+    known = {"4+7*3-2": "train", "2+2": "train", "2-2": "validation", "2-8": "validation", "2+3": "test", "2-5": "test"}
     drawn = {chain: Problem(int(chain[0]), steps(chain)).split for chain in known}
     assert drawn == known
 
@@ -119,13 +119,13 @@ def test_thinking_follows_its_own_mistakes() -> None:
     assert written[0] != "4+7=1"
 
 
-def test_rechecks_repeat_steps_and_change_nothing() -> None:
+def test_rechecks_repeat_the_last_step_and_change_nothing() -> None:
     verbose = Teacher(weak_share=0.0, error_rate=0.0, stray_rate=0.0, rechecks=(0, 1, 2, 3, 4))
     rng, lengths = random.Random(0), set()
     for _ in range(100):
         thinking, digit = verbose.think(rng, PROBLEM, "en")
         again = [line for line in thinking.splitlines() if "check" in line or "right" in line]
-        assert all(any(step in line for step in ("4+7=1", "1*3=3", "3-2=1")) for line in again)
+        assert all("3-2=1" in line for line in again)
         assert digit == 1
         lengths.add(len(again))
     assert lengths == {0, 1, 2, 3, 4}
