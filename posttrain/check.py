@@ -61,10 +61,13 @@ def _sft(recipe: SFTRecipe) -> Plan:
 
 
 def _rl(recipe: RLRecipe) -> Plan:
-    from posttrain.rl.stage import describe, training_arguments
+    from posttrain.inference.engine import context_length
+    from posttrain.models.load import read_config
+    from posttrain.rl.stage import check_lengths, describe, training_arguments
 
     rows, lengths = _prompts(recipe)
     arguments = training_arguments(recipe)
+    check_lengths(lengths, arguments, context_length(read_config(recipe.model)))
     return {
         "prompts": f"{len(rows):,} (longest {max(lengths)} tokens)",
         "batch": describe(arguments, len(rows)).strip(),

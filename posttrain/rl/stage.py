@@ -1,15 +1,17 @@
 """The RL stage: recipe in, model folder out."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
 
-from posttrain.chat import render_prompt, require_template
+from posttrain.chat import encode_prompt, render_prompt, require_template
 from posttrain.data.rows import Row, read_all, source_files, split_prompt
+from posttrain.errors import UserError
 from posttrain.grading import Grader, sample_record
-from posttrain.inference.engine import end_token_ids
-from posttrain.models.load import load_model, load_tokenizer, model_files
+from posttrain.inference.engine import context_length, end_token_ids
+from posttrain.models.load import load_model, load_tokenizer, model_files, read_config
 from posttrain.recipe import RLRecipe, make_config, resolved_yaml
 from posttrain.rl.bridge import OUTCOME, RewardBridge
 from posttrain.rl.config import PRESETS, AGAPOConfig
@@ -31,6 +33,9 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
     rows = read_all(recipe.data.sources)
     arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
     require_steps(len(rows), arguments.generation_batch_size // arguments.num_generations, "prompts")
+    columns = [_columns(tokenizer, row) for row in rows]
+    lengths = [len(encode_prompt(tokenizer, row["prompt"])) for row in columns]
+    check_lengths(lengths, arguments, context_length(read_config(recipe.model)))
     run = Run.start(recipe.run, "rl", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run:
         if run.is_main:
@@ -41,7 +46,7 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
             model=model,
             reward_funcs=bridge.functions(),
             args=arguments,
-            train_dataset=Dataset.from_list([_columns(tokenizer, row) for row in rows]),
+            train_dataset=Dataset.from_list(columns),
             processing_class=tokenizer,
             peft_config=lora,
             on_rollouts=lambda rollouts: _keep_samples(run, bridge, rollouts),
@@ -64,6 +69,27 @@ def training_arguments(recipe: RLRecipe) -> AGAPOConfig:
         refill_max_extra_batches=recipe.refill.max_extra_batches,
         refill_below=recipe.refill.below,
     )
+
+
+def check_lengths(prompt_lengths: Sequence[int], arguments: AGAPOConfig, context: int) -> None:
+    """Refuse prompts that leave no room for a whole completion.
+
+    Args:
+        prompt_lengths: tokens of each prompt.
+        arguments: the trainer's.
+        context: the model's longest sequence, in tokens.
+
+    Raises:
+        UserError: how many there are, the first of them, and the limit.
+    """
+    limit = min(context, arguments.vllm_max_model_length or context) - arguments.max_completion_length
+    too_long = [row for row, length in enumerate(prompt_lengths) if length > limit]
+    if too_long:
+        raise UserError(
+            f"{len(too_long):,} of {len(prompt_lengths):,} prompts are too long, the first is row {too_long[0]} with "
+            f"{prompt_lengths[too_long[0]]} tokens; the context leaves {limit} beside trainer.max_completion_length "
+            f"({arguments.max_completion_length}): lower it, raise trainer.vllm_max_model_length, or leave the rows out"
+        )
 
 
 def describe(arguments: AGAPOConfig, num_prompts: int) -> str:

@@ -1,5 +1,7 @@
 """TRL's vLLM generation with the trainer's precision and a weight sync that also holds on CPU."""
 
+import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -49,6 +51,8 @@ class SyncedVLLM(VLLMGeneration):
         from vllm.platforms import current_platform
 
         is_cpu = current_platform.is_cpu()
+        if "MASTER_PORT" not in os.environ:  # upstream tries 29500 first, where two runs started together collide
+            os.environ["MASTER_PORT"] = str(_free_port())
 
         def engine(**options: Any) -> Any:
             options["dtype"] = str(self.model.dtype).removeprefix("torch.")
@@ -85,6 +89,12 @@ class SyncedVLLM(VLLMGeneration):
         runner.reload_weights(weights_iterator=self._iter_named_params())
         _repack_vocabulary(runner.model)
         self.llm.reset_prefix_cache()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return int(probe.getsockname()[1])
 
 
 def _repack_vocabulary(model: Any) -> None:

@@ -137,6 +137,12 @@ class AGAPOTrainer(GRPOTrainer):
             more, more_rewards, more_kl = self._sample(drawn[first : first + num_local], generation=extra)
             responses, rewards, kl = responses + more, torch.cat([rewards, more_rewards]), torch.cat([kl, more_kl])
             result = self._advantages(rewards, kl)
+        if rewards.isnan().all():
+            raise UserError(
+                f"none of the {len(rewards)} responses of step {self.state.global_step} could be judged by any reward "
+                f"({', '.join(self.reward_func_names)}): the rows need what the rewards read, as a "
+                "gold `answer`"
+            )
         self._record_groups(result, rewards)
         self._record_refill(result, num_groups, generations=len(responses) // num_local)
         result = self._advantages(_without_surplus(rewards, result, num_groups), kl)

@@ -57,7 +57,7 @@ def test_drawn_problem_has_the_steps_that_were_asked_for(seed: int, least: int, 
 
 
 def test_split_is_a_fixed_property_of_the_chain() -> None:
-    """First byte of `printf "held out 4+7*3-2" | sha256sum`, modulo 10: another hash would train on old test problems."""
+    """First byte of `printf "held out 4+7*3-2" | sha256sum`, modulo 10: another hash trains on old test problems."""
     known = {"4+7*3-2": "train", "2+2": "train", "2-2": "validation", "2-8": "validation", "2+3": "test", "2-5": "test"}
     drawn = {chain: Problem(int(chain[0]), steps(chain)).split for chain in known}
     assert drawn == known

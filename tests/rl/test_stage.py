@@ -7,7 +7,7 @@ import pytest
 from posttrain.errors import UserError
 from posttrain.recipe import RewardSpec, RLRecipe, load_recipe
 from posttrain.recipe.schema import DataSection, ModelSection, RefillSection, Source
-from posttrain.rl.stage import training_arguments
+from posttrain.rl.stage import check_lengths, training_arguments
 
 
 def recipe(**changes: Any) -> RLRecipe:
@@ -56,3 +56,26 @@ def test_an_unknown_preset_is_refused_with_the_known_ones(tmp_path: Any) -> None
     )
     with pytest.raises(UserError, match=r"preset: got 'k-exaon'.*exaone-4\.0.*k-exaone"):
         load_recipe(path)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "words"),
+    [
+        ({"num_generations": 1}, "at least 2 generations"),
+        ({"per_device_train_batch_size": 6, "num_generations": 4}, "divisible"),
+    ],
+)
+def test_impossible_groups_are_refused_in_one_line(trainer: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words) as refusal:
+        training_arguments(recipe(trainer={"per_device_train_batch_size": 8, **trainer}))
+    assert "\n" not in str(refusal.value)
+
+
+def test_prompts_that_leave_no_room_for_a_completion_are_counted_and_the_first_is_named() -> None:
+    trainer = {"per_device_train_batch_size": 8, "max_completion_length": 60, "vllm_max_model_length": 100}
+    arguments = training_arguments(recipe(trainer=trainer))
+    check_lengths([40, 12], arguments, context=128)
+    with pytest.raises(UserError, match=r"2 of 3 prompts .* row 1 with 41 tokens; .* leaves 40 beside"):
+        check_lengths([40, 41, 70], arguments, context=128)
+    with pytest.raises(UserError, match="leaves 20 beside"):
+        check_lengths([40], arguments, context=80)

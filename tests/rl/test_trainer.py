@@ -268,6 +268,15 @@ def test_several_optimizer_steps_per_batch_carry_the_ratio_to_the_sampling_polic
     assert max(ratios) <= 2.0
 
 
+def test_a_batch_that_nobody_can_judge_ends_the_run(make_trainer: MakeTrainer) -> None:
+    def unknown(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [None] * len(completion_ids)
+
+    trainer = make_trainer(rewards=[unknown])
+    with pytest.raises(UserError, match=r"none of the 8 responses of step 0 could be judged by any reward \(unknown\)"):
+        trainer.train()
+
+
 def test_an_unknown_outcome_reward_is_refused_by_name(make_trainer: MakeTrainer) -> None:
     with pytest.raises(UserError, match=r"outcome_reward is 'accuracy'.*a_number_of_tokens_is_even"):
         make_trainer(outcome_reward="accuracy")
