@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 0
 ARGS   ?=
 
-.PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report bench
+.PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report bench bench-rollout bench-rl bench-learning
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -38,5 +38,14 @@ sft filter rl pairs pref eval report: setup
 	@test -n "$(RECIPE)" || { echo "make $@ needs RECIPE=recipes/....yaml" >&2; exit 2; }
 	$(BIN)/posttrain $@ $(RECIPE) $(ARGS)
 
-bench: setup
+bench: bench-rollout bench-rl
+
+bench-rollout: setup
 	$(BIN)/python tests/benchmarks/rollout.py $(if $(MODEL),--model $(MODEL))
+
+bench-rl: setup
+	$(BIN)/python tests/benchmarks/update.py $(ARGS)
+
+bench-learning: setup
+	@test -n "$(START)" -a -n "$(DATA)" || { echo "make $@ needs START=model/folder and DATA=runs/demo/data" >&2; exit 2; }
+	$(BIN)/python tests/benchmarks/learning.py --start $(START) --data $(DATA) $(ARGS)

@@ -1,6 +1,6 @@
 """Rollout throughput: the vLLM engine against our transformers engine and `model.generate`, on the same prompts.
 
-    make bench [MODEL=runs/demo/sft/model]
+    make bench-rollout [MODEL=runs/demo/sft/model]
 
 Every round runs the three one after the other, so that a noisy machine slows all of them; printed are the medians of
 each round's ratio. The first round warms up and is left out.

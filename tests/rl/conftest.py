@@ -68,6 +68,7 @@ def build_trainer(
     rewards: list[Callable[..., Any]] | None = None,
     num_prompts: int = 32,
     dtype: str = "float32",
+    peft_config: Any = None,
     **settings: Any,
 ) -> Any:
     """An `AGAPOTrainer` over demo prompts; `settings` go to `AGAPOConfig`."""
@@ -110,6 +111,7 @@ def build_trainer(
         reward_funcs=rewards or [a_number_of_tokens_is_even],
         train_dataset=Dataset.from_list(prompts),
         processing_class=tokenizer,
+        peft_config=peft_config,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig
 from trl import GRPOTrainer
 from trl.generation.vllm_generation import VLLMGeneration
 
@@ -196,6 +197,23 @@ def test_the_kl_to_the_reference_is_summed_over_a_response(make_trainer: MakeTra
         expected.append((gap.exp() - gap - 1).sum())
     assert torch.stack(expected).mean() > 1e-3
     assert trainer._metrics["train"]["kl"][-1] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
+
+
+def test_without_kl_there_is_no_reference_model(make_trainer: MakeTrainer) -> None:
+    assert make_trainer(beta=0.0).ref_model is None
+    assert make_trainer(beta=0.1).ref_model is not None
+
+
+def test_an_adapter_is_trained_against_the_model_below_it(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(beta=0.5, max_steps=2, peft_config=LoraConfig(r=4, target_modules="all-linear"))
+    frozen = [parameter.clone() for parameter in trainer.model.parameters() if not parameter.requires_grad]
+    trainer.train()
+    assert trainer.ref_model is None
+    first, second = (log["kl"] for log in trainer.state.log_history if "kl" in log)
+    assert first == pytest.approx(0.0, abs=1e-6)  # the adapter starts as the identity
+    assert second > 1e-6
+    after = [parameter for parameter in trainer.model.parameters() if not parameter.requires_grad]
+    assert all(torch.equal(was, now) for was, now in zip(frozen, after, strict=True))
 
 
 def test_k1_in_the_reward_lowers_it_by_the_log_ratio(make_trainer: MakeTrainer) -> None:
