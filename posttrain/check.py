@@ -79,10 +79,11 @@ def _rl(recipe: RLRecipe) -> Plan:
 def _filter(recipe: FilterRecipe) -> Plan:
     from posttrain.data.rows import read_all
     from posttrain.filter.stage import prepare
-    from posttrain.grading import Grader
+    from posttrain.grading import GradingPool
     from posttrain.models.load import load_tokenizer
 
-    prepare(recipe, read_all(recipe.data.sources), load_tokenizer(recipe.model), Grader(recipe.rewards))
+    with GradingPool(recipe.rewards, recipe.grading) as grader:
+        prepare(recipe, read_all(recipe.data.sources), load_tokenizer(recipe.model), grader)
     return _sampling(recipe)
 
 

@@ -6,7 +6,8 @@ and time limits belong to its caller. Three things can be wrong, and they must n
 - the **model's output** is bad: `Verdict(score=0.0, reason="...")`. The model is told, whatever it wrote.
 - the **reference row** is bad (no gold answer, an unknown language): `Verdict(score=None, reason="...")`. The sample
   leaves the group, its baseline and the loss, because a 0 would teach the model that a right answer is wrong.
-- the **grader** is bad: it raises. The caller counts that and stops when it happens often; it never becomes a 0.
+- the **grader** is bad: it raises, or hangs, or ends its process. The caller counts that and stops when it happens
+  often; it never becomes a 0.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,7 +52,7 @@ class Verdict:
         reason: Why, in a few words, for the log; always given when the score is not 1.
 
     Raises:
-        ValueError: The score is not in [0, 1], or there is an outcome without a score.
+        ValueError: The score is not a number in [0, 1], or there is an outcome without a score.
     """
 
     score: float | None
@@ -61,10 +62,11 @@ class Verdict:
 
     def __post_init__(self) -> None:
         """Refuse what no reward may say: a mistake here is the grader's, so it raises."""
-        if self.score is not None and not 0 <= self.score <= 1:
+        if self.score is not None and not (isinstance(self.score, int | float) and 0 <= self.score <= 1):
             raise ValueError(
-                f"a reward returned the score {self.score!r}: a score is a number from 0 to 1, or None when nothing "
-                "can be judged; rescale it inside the reward, and use `weight` in the recipe to make it matter more"
+                f"a reward returned the score {self.score!r} ({type(self.score).__name__}): a score is a number from 0 "
+                "to 1, int or float, or None when nothing can be judged; rescale it inside the reward, and use "
+                "`weight` in the recipe to make it matter more"
             )
         if self.score is None and self.outcome is not None:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 from posttrain.chat import encode_prompt, render_prompt
 from posttrain.data.rows import Row, split_prompt
 from posttrain.evals.metrics import Answer, Metrics, measure_groups
-from posttrain.grading import Grader, read_attempt, sample_record
+from posttrain.grading import GradingPool, read_attempt, sample_record
 from posttrain.inference import Engine
 from posttrain.recipe import Decoding
 
@@ -53,7 +53,7 @@ def evaluate(
     tokenizer: Any,
     rows: Sequence[Row],
     decoding: Decoding,
-    grader: Grader,
+    grader: GradingPool,
     *,
     seed: int,
     step: int = 0,
@@ -68,17 +68,22 @@ def evaluate(
         grader: the recipe's rewards.
         seed: same seed, same answers.
         step: for the records.
+
+    Raises:
+        UserError: as in `GradingPool.grade_all`.
     """
     questions = [ask(row, decoding) for row in rows]
     prompts_ids = [encode_prompt(tokenizer, render_question(tokenizer, question)) for question in questions]
     began = time.monotonic()
     completions = engine.generate(prompts_ids, decoding, seed=seed)
     seconds = time.monotonic() - began
-    answers = []
-    for number, question in enumerate(questions):
-        for ids, is_truncated in completions[number]:
-            attempt = read_attempt(tokenizer, question, ids, mode=question["mode"], is_truncated=is_truncated)
-            answers.append(Answer(number, attempt, grader.grade(attempt)))
+    asked = [
+        (number, read_attempt(tokenizer, question, ids, mode=question["mode"], is_truncated=is_truncated))
+        for number, question in enumerate(questions)
+        for ids, is_truncated in completions[number]
+    ]
+    all_graded = grader.grade_all([attempt for _, attempt in asked])
+    answers = [Answer(number, attempt, graded) for (number, attempt), graded in zip(asked, all_graded, strict=True)]
     return EvalResult(
         decoding=decoding,
         groups=measure_groups(answers),

@@ -16,7 +16,7 @@ from posttrain.chat import encode_prompt, require_template
 from posttrain.data.rows import Row, read_all, source_files
 from posttrain.errors import UserError
 from posttrain.evals.evaluate import ask, evaluate, render_question
-from posttrain.grading import Graded, Grader, empty_attempt
+from posttrain.grading import Graded, GradingPool, empty_attempt
 from posttrain.inference.engine import check_lengths, context_length, open_engine
 from posttrain.models.load import load_tokenizer, model_files, read_config
 from posttrain.recipe import Decoding, EvalRecipe, resolved_yaml
@@ -46,17 +46,18 @@ def run_stage(recipe: EvalRecipe, *, resume: bool) -> None:
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
     rows = read_all(recipe.data.sources)
-    grader = Grader(recipe.rewards)
-    _check_prompts(recipe, rows, tokenizer)
-    num_without_gold = _report_missing_gold(rows, recipe.decodings, grader)
-    with Run.start(recipe.run, "eval", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
-        results = _evaluate_rest(recipe, run, rows, tokenizer, grader)
-        run.finish({"rows_without_gold": num_without_gold, "tokens": sum(entry["tokens"] for entry in results)})
+    with GradingPool(recipe.rewards, recipe.grading) as grader:
+        _check_prompts(recipe, rows, tokenizer)
+        num_without_gold = _report_missing_gold(rows, recipe.decodings, grader)
+        with Run.start(recipe.run, "eval", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
+            results = _evaluate_rest(recipe, run, rows, tokenizer, grader)
+            num_tokens = sum(entry["tokens"] for entry in results)
+            run.finish({"rows_without_gold": num_without_gold, "tokens": num_tokens, "broken": grader.broken})
     console.print(results_table(recipe.label, results))
 
 
 def _evaluate_rest(
-    recipe: EvalRecipe, run: Run, rows: Sequence[Row], tokenizer: Any, grader: Grader
+    recipe: EvalRecipe, run: Run, rows: Sequence[Row], tokenizer: Any, grader: GradingPool
 ) -> list[dict[str, Any]]:
     """The entries of all decodings; those that an interrupted attempt finished are taken from its `eval.json`."""
     path = run.folder / "eval.json"
@@ -131,20 +132,20 @@ def _check_prompts(recipe: EvalRecipe, rows: Sequence[Row], tokenizer: Any) -> N
         check_lengths(prompts_ids, decoding, max_model_len)
 
 
-def _report_missing_gold(rows: Sequence[Row], decodings: Sequence[Decoding], grader: Grader) -> int:
+def _report_missing_gold(rows: Sequence[Row], decodings: Sequence[Decoding], grader: GradingPool) -> int:
     """Count the rows that no reward can call right or wrong under some decoding, and say so.
 
     An empty answer is wrong wherever the row says what is right.
 
     Raises:
-        UserError: no reward applies to any row.
+        UserError: no reward applies to any row, or as in `GradingPool.grade_all`.
     """
     missing: dict[int, Graded] = {}
     has_verdicts = False
     for decoding in decodings:
-        for number, row in enumerate(rows):
-            question = ask(row, decoding)
-            graded = grader.grade(empty_attempt(question, mode=question["mode"]))
+        questions = [ask(row, decoding) for row in rows]
+        attempts = [empty_attempt(question, mode=question["mode"]) for question in questions]
+        for number, graded in enumerate(grader.grade_all(attempts)):
             has_verdicts = has_verdicts or bool(graded.verdicts)
             if graded.outcome is None:
                 missing.setdefault(number, graded)

@@ -14,7 +14,7 @@ from posttrain.chat import require_template
 from posttrain.data.rows import Row, read_all, source_files
 from posttrain.errors import UserError
 from posttrain.filter.pass_rates import PassRates, is_kept, pass_rate, sum_up
-from posttrain.grading import Grader, empty_attempt, sample_record
+from posttrain.grading import GradingPool, empty_attempt, sample_record
 from posttrain.inference.sampling import Query, evenly_spread, make_queries, sample_and_grade
 from posttrain.models.load import load_tokenizer, model_files
 from posttrain.recipe import FilterRecipe, resolved_yaml
@@ -36,29 +36,23 @@ def run_stage(recipe: FilterRecipe, *, resume: bool) -> None:
     files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
-    rows, grader = read_all(recipe.data.sources), Grader(recipe.rewards)
-    queries = prepare(recipe, rows, tokenizer, grader)
-    with Run.start(recipe.run, "filter", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
-        rates = _measure(recipe, run, queries, tokenizer, grader)
-        total = sum_up(rates, recipe.keep, recipe.decoding.samples)
-        measured = [
-            ({**row, "pass_rate": rate}, is_kept(rate, recipe.keep)) for row, rate in zip(rows, rates, strict=True)
-        ]
-        _write_rows(run.folder / "prompts.jsonl", (row for row, kept in measured if kept))
-        _write_rows(run.folder / "dropped.jsonl", (row for row, kept in measured if not kept))
-        groups = {f"by_{column}": _by(column, recipe, rows, rates) for column in ("domain", "language")}
-        write_json_atomically(run.folder / "summary.json", asdict(total) | groups)
-        if not total.kept:
-            raise _none_kept(total)
-        run.finish({"filter": asdict(total)})
+    rows = read_all(recipe.data.sources)
+    with GradingPool(recipe.rewards, recipe.grading) as grader:
+        queries = prepare(recipe, rows, tokenizer, grader)
+        with Run.start(recipe.run, "filter", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
+            total = _split(recipe, run, rows, _measure(recipe, run, queries, tokenizer, grader))
+            if not total.kept:
+                raise _none_kept(total)
+            run.finish({"filter": asdict(total), "broken": grader.broken})
     console.print(histogram_table(total))
 
 
-def prepare(recipe: FilterRecipe, rows: Sequence[Row], tokenizer: Any, grader: Grader) -> list[Query]:
+def prepare(recipe: FilterRecipe, rows: Sequence[Row], tokenizer: Any, grader: GradingPool) -> list[Query]:
     """The rows as queries, checked before any weights are loaded.
 
     Raises:
-        UserError: as in `make_queries`, or a row cannot be written as JSON, or no row can be judged.
+        UserError: as in `make_queries` and `GradingPool.grade_all`, or a row cannot be written as JSON, or none can be
+            judged.
     """
     for number, row in enumerate(rows):
         try:
@@ -69,8 +63,8 @@ def prepare(recipe: FilterRecipe, rows: Sequence[Row], tokenizer: Any, grader: G
                 "make that column text or a number, or leave it out"
             ) from error
     queries = make_queries(recipe, rows, tokenizer)
-    verdicts = (grader.grade(empty_attempt(query.row, mode=query.mode)) for query in queries)
-    if all(graded.outcome is None for graded in verdicts):
+    attempts = [empty_attempt(query.row, mode=query.mode) for query in queries]
+    if all(graded.outcome is None for graded in grader.grade_all(attempts)):
         raise UserError(
             f"got {len(rows)} prompts that no reward ({', '.join(grader.names)}) can call right or wrong; need a "
             "reward with an outcome, as rewards.math_answer:math_answer, and in the rows its gold, as `answer`"
@@ -99,7 +93,7 @@ def histogram_table(total: PassRates) -> Table:
 
 
 def _measure(
-    recipe: FilterRecipe, run: Run, queries: Sequence[Query], tokenizer: Any, grader: Grader
+    recipe: FilterRecipe, run: Run, queries: Sequence[Query], tokenizer: Any, grader: GradingPool
 ) -> list[float | None]:
     """The pass rate of every query; the samples of some go to `samples.jsonl`."""
     shown, records, rates = evenly_spread(len(queries)), [], []
@@ -112,6 +106,17 @@ def _measure(
     run.truncate_metrics(after_step=-1)  # what an interrupted attempt already showed
     run.append_samples(records)
     return rates
+
+
+def _split(recipe: FilterRecipe, run: Run, rows: Sequence[Row], rates: Sequence[float | None]) -> PassRates:
+    """Write the rows with their pass rates, and what they sum up to."""
+    total = sum_up(rates, recipe.keep, recipe.decoding.samples)
+    measured = [({**row, "pass_rate": rate}, is_kept(rate, recipe.keep)) for row, rate in zip(rows, rates, strict=True)]
+    _write_rows(run.folder / "prompts.jsonl", (row for row, kept in measured if kept))
+    _write_rows(run.folder / "dropped.jsonl", (row for row, kept in measured if not kept))
+    groups = {f"by_{column}": _by(column, recipe, rows, rates) for column in ("domain", "language")}
+    write_json_atomically(run.folder / "summary.json", asdict(total) | groups)
+    return total
 
 
 def _write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

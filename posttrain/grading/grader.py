@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from posttrain.errors import UserError
+from posttrain.grading.broken import BrokenVerdict
 from posttrain.grading.trl_style import TrlReward
 from posttrain.plugins import build
 from posttrain.recipe import RewardSpec
@@ -15,8 +16,13 @@ from rewards.contract import Attempt, Verdict
 class Graded(NamedTuple):
     """What all rewards say of one attempt.
 
+    A broken verdict never becomes a 0. In a sum the missing score would be one, next to samples of the same prompt
+    that have theirs; so an attempt at which a reward with a weight broke has no reward. In the outcome a broken reward
+    has no voice, as one that does not say.
+
     Attributes:
-        reward: the weighted sum of the scores, or None when no reward that has a weight could judge the attempt.
+        reward: the weighted sum of the scores, or None when no reward that has a weight could judge the attempt, or one
+            of those broke.
         outcome: is it correct? False if any reward says no, True if one says yes and none says no, else None.
         verdicts: by reward name, for the rewards that apply to the row.
     """
@@ -25,21 +31,38 @@ class Graded(NamedTuple):
     outcome: bool | None
     verdicts: dict[str, Verdict]
 
+    @property
+    def broken(self) -> dict[str, BrokenVerdict]:
+        """The verdicts of the rewards that broke, by name."""
+        return {name: verdict for name, verdict in self.verdicts.items() if isinstance(verdict, BrokenVerdict)}
+
 
 @dataclass(frozen=True, slots=True)
-class _Reward:
+class LoadedReward:
+    """One of the recipe's rewards, ready to judge."""
+
     name: str
-    grade: Callable[[Attempt], Verdict]
+    judge: Callable[[Attempt], Verdict]
     when: Mapping[str, Sequence[Any]]
     weight: float
 
     def applies(self, attempt: Attempt) -> bool:
+        """Whether this reward grades the attempt's row."""
         columns = {**attempt.row, "mode": attempt.mode}
         return all(columns.get(column) in values for column, values in self.when.items())
 
+    def __call__(self, attempt: Attempt) -> Verdict:
+        """The verdict, a `BrokenVerdict` where the reward raises or returns what is none."""
+        try:
+            verdict = self.judge(attempt)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  the border to foreign code: its failure is data
+            return BrokenVerdict.raised(error)
+        fault = _fault(verdict)
+        return BrokenVerdict.because(fault) if fault else verdict
+
 
 class Grader:
-    """The recipe's rewards, ready to grade.
+    """The recipe's rewards, ready to grade in this process, where one that hangs or dies takes everything with it.
 
     Raises:
         UserError: a reward cannot be loaded, or two have the same name.
@@ -56,26 +79,45 @@ class Grader:
         """The rewards' names, in the recipe's order."""
         return [reward.name for reward in self._rewards]
 
+    def rewards_for(self, attempt: Attempt) -> list[LoadedReward]:
+        """The rewards that apply to the attempt's row, in the recipe's order."""
+        return [reward for reward in self._rewards if reward.applies(attempt)]
+
     def grade(self, attempt: Attempt) -> Graded:
-        """Grade one attempt. A grader that raises is broken: its error flies, it never becomes a 0."""
-        applied = [reward for reward in self._rewards if reward.applies(attempt)]
-        verdicts = {reward.name: reward.grade(attempt) for reward in applied}
-        weighted = [
-            reward.weight * score
-            for reward in applied
-            if reward.weight and (score := verdicts[reward.name].score) is not None
-        ]
-        outcomes = [verdict.outcome for verdict in verdicts.values() if verdict.outcome is not None]
-        return Graded(
-            reward=math.fsum(weighted) if weighted else None,
-            outcome=all(outcomes) if outcomes else None,
-            verdicts=verdicts,
-        )
+        """Grade one attempt."""
+        rewards = self.rewards_for(attempt)
+        return combine(rewards, [reward(attempt) for reward in rewards])
 
 
-def _load(spec: RewardSpec, index: int) -> _Reward:
+def combine(rewards: Sequence[LoadedReward], verdicts: Sequence[Verdict]) -> Graded:
+    """What the verdicts of the rewards that apply to an attempt, one each, make together."""
+    weighted = [(reward.weight, verdict) for reward, verdict in zip(rewards, verdicts, strict=True) if reward.weight]
+    scores = [weight * verdict.score for weight, verdict in weighted if verdict.score is not None]
+    is_broken = any(isinstance(verdict, BrokenVerdict) for _, verdict in weighted)
+    outcomes = [verdict.outcome for verdict in verdicts if verdict.outcome is not None]
+    return Graded(
+        reward=math.fsum(scores) if scores and not is_broken else None,
+        outcome=all(outcomes) if outcomes else None,
+        verdicts={reward.name: verdict for reward, verdict in zip(rewards, verdicts, strict=True)},
+    )
+
+
+def _load(spec: RewardSpec, index: int) -> LoadedReward:
     where = f"rewards.{index}"
     name = spec.name or spec.use.rpartition(":")[2]
     plugin = build(spec.use, spec.args, where)
-    grade = TrlReward(plugin) if spec.style == "trl" else plugin
-    return _Reward(name=name, grade=grade, when=spec.when, weight=spec.weight)
+    judge = TrlReward(plugin) if spec.style == "trl" else plugin
+    return LoadedReward(name=name, judge=judge, when=spec.when, weight=spec.weight)
+
+
+def _fault(verdict: Any) -> str | None:
+    """How what a reward returned breaks the contract; the score's range is the verdict's own affair."""
+    if not isinstance(verdict, Verdict):
+        return f"returned {type(verdict).__name__}, need rewards.Verdict"
+    if not isinstance(verdict.outcome, bool | None):
+        return f"returned an outcome of type {type(verdict.outcome).__name__}, need True, False or None"
+    for name in ("extracted", "reason"):
+        value = getattr(verdict, name)
+        if not isinstance(value, str | None):  # it would break the log that it is written for
+            return f"returned `{name}` of type {type(value).__name__}, need text"
+    return None

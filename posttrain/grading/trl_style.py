@@ -32,4 +32,5 @@ class TrlReward:
             raise ValueError(
                 f"a TRL-style reward returned {len(scores)} scores for one completion; it must return one each"
             )
-        return UnboundedVerdict(score=scores[0], reason="TRL-style reward")
+        score = None if scores[0] is None else float(scores[0])  # a number of NumPy or torch is one
+        return UnboundedVerdict(score=score, reason="TRL-style reward")

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from posttrain.chat import Mode, encode_prompt, render_prompt
 from posttrain.data.rows import Row, split_prompt
 from posttrain.errors import UserError
-from posttrain.grading import Graded, Grader, read_attempt
+from posttrain.grading import Graded, GradingPool, read_attempt
 from posttrain.inference.engine import check_lengths, context_length, open_engine
 from posttrain.models.load import read_config
 from posttrain.recipe import SamplingRecipe
@@ -84,7 +84,7 @@ def make_queries(recipe: SamplingRecipe, rows: Sequence[Row], tokenizer: Any) ->
 
 
 def sample_and_grade(
-    recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, grader: Grader, run_folder: Path
+    recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, grader: GradingPool, run_folder: Path
 ) -> Iterator[list[Response]]:
     """The graded responses to each query in turn; all are in `samples.parquet` in the end.
 
@@ -92,7 +92,7 @@ def sample_and_grade(
     as the result is read, one chunk in memory at a time.
 
     Raises:
-        UserError: as in `open_engine`.
+        UserError: as in `open_engine`, and as the result is read, as in `GradingPool.grade_all`.
     """
     starts = range(0, len(queries), recipe.chunk_size)
     files = {start: run_folder / SAMPLES / f"part-{number:05d}.parquet" for number, start in enumerate(starts)}
@@ -126,18 +126,22 @@ def _sample(recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, fi
 
 
 def _graded(
-    queries: Sequence[Query], tokenizer: Any, grader: Grader, files: Iterable[Path]
+    queries: Sequence[Query], tokenizer: Any, grader: GradingPool, files: Iterable[Path]
 ) -> Iterator[list[Response]]:
     for file in files:
+        samples = pq.read_table(file, columns=["query", "token_ids", "is_truncated"]).to_pylist()
+        attempts = [_attempt(tokenizer, queries[sample["query"]], sample) for sample in samples]
         responses: dict[int, list[Response]] = {}
-        for sample in pq.read_table(file, columns=["query", "token_ids", "is_truncated"]).to_pylist():
-            index, token_ids, is_truncated = sample.values()
-            query = queries[index]
-            attempt = read_attempt(tokenizer, query.row, token_ids, mode=query.mode, is_truncated=is_truncated)
-            response = Response(tuple(token_ids), attempt, grader.grade(attempt))
-            responses.setdefault(index, []).append(response)
+        for sample, attempt, graded in zip(samples, attempts, grader.grade_all(attempts), strict=True):
+            response = Response(tuple(sample["token_ids"]), attempt, graded)
+            responses.setdefault(sample["query"], []).append(response)
         _write(file, [_sample_row(index, one) for index, some in responses.items() for one in some])
         yield from responses.values()
+
+
+def _attempt(tokenizer: Any, query: Query, sample: Mapping[str, Any]) -> Attempt:
+    ids, is_truncated = sample["token_ids"], sample["is_truncated"]
+    return read_attempt(tokenizer, query.row, ids, mode=query.mode, is_truncated=is_truncated)
 
 
 def _sample_row(index: int, response: Response) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from posttrain.chat import require_template
 from posttrain.data.rows import read_all, source_files
 from posttrain.errors import UserError
-from posttrain.grading import Grader, sample_record
+from posttrain.grading import GradingPool, sample_record
 from posttrain.inference.sampling import Query, evenly_spread, make_queries, sample_and_grade
 from posttrain.models.load import load_tokenizer, model_files
 from posttrain.preference.pair_files import origin_of, read_pairs, write_pairs
@@ -33,14 +33,14 @@ def run_stage(recipe: PairsRecipe, *, resume: bool) -> None:
     """
     tokenizer = load_tokenizer(recipe.model)
     origin = origin_of(tokenizer)
-    grader = Grader(recipe.rewards)
+    grader = GradingPool(recipe.rewards, recipe.grading)
     _check(recipe, grader)
     stage1 = [Path(recipe.pairs.stage1)] if recipe.pairs.stage1 and recipe.pairs.reuse_stage1 else []
     old_pairs = [row for path in stage1 for row in read_pairs(path, origin)]
     queries = make_queries(recipe, read_all(recipe.data.sources), tokenizer)
     files = [*source_files(recipe.data.sources), *stage1, *model_files(recipe.model)]
     template = require_template(tokenizer, recipe.model.path)
-    with Run.start(recipe.run, "pairs", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
+    with grader, Run.start(recipe.run, "pairs", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
         sampled = sample_and_grade(recipe, queries, tokenizer, grader, run.folder)
         samples = [[Sample(*response) for response in responses] for responses in sampled]
         outcomes = [build_pairs(recipe.pairs, some, f"{recipe.seed}/{index}") for index, some in enumerate(samples)]
@@ -56,7 +56,7 @@ def run_stage(recipe: PairsRecipe, *, resume: bool) -> None:
         pairs = [*new_pairs, *draw_reused(old_pairs, len(new_pairs), recipe.pairs.reuse_stage1, recipe.seed)]
         write_pairs(run.folder / "pairs.parquet", pairs, origin)
         report = make_report(pairs, outcomes)
-        run.finish({"pairs": asdict(report)})
+        run.finish({"pairs": asdict(report), "broken": grader.broken})
     console.print(_table(report))
 
 
@@ -80,7 +80,7 @@ def draw_reused(old_pairs: Sequence[PairRow], num_new: int, share: float, seed: 
     return [{**row, "reused": True} for row in drawn]
 
 
-def _check(recipe: PairsRecipe, grader: Grader) -> None:
+def _check(recipe: PairsRecipe, grader: GradingPool) -> None:
     if recipe.pairs.builder == "hybrid" and LANGUAGE_REWARD not in grader.names:
         raise UserError(
             f"pairs.builder hybrid needs a reward named '{LANGUAGE_REWARD}' (got {', '.join(grader.names)}); "

@@ -91,6 +91,20 @@ class RewardSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GradingSection:
+    """How the rewards are run, and when they break too often (rewards/README.md says what becomes of an attempt).
+
+    `workers`: processes that grade, null for half of the cores; with 0 it is the stage's own process, where no time
+    limit holds and a reward that ends its process ends the run. `timeout_s`: wall time in seconds for all rewards of an
+    attempt together. `max_broken_share`: of a batch; above it the run stops (a batch of less than 20 counts as 20).
+    """
+
+    workers: int | None = field(default=None, metadata=NOT_NEGATIVE)
+    timeout_s: float = field(default=30.0, metadata=POSITIVE)
+    max_broken_share: float = field(default=0.05, metadata=SHARE)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EngineSection:
     """What generates: its name, the longest sequence in tokens, sequences at a time, memory for the cache in GB."""
 
@@ -192,6 +206,7 @@ class SamplingRecipe(Recipe):
     engine: EngineSection = field(default_factory=EngineSection)
     decoding: Decoding
     rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
+    grading: GradingSection = field(default_factory=GradingSection)
     chunk_size: int = field(default=1024, metadata=AT_LEAST_ONE)
 
 
@@ -223,6 +238,7 @@ class RLRecipe(Recipe):
     model: ModelSection
     data: DataSection
     rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
+    grading: GradingSection = field(default_factory=GradingSection)
     engine: EngineName = "vllm"
     preset: Literal["exaone-4.0", "k-exaone"] = "exaone-4.0"
     refill: RefillSection = field(default_factory=RefillSection)
@@ -260,6 +276,7 @@ class EvalRecipe(Recipe):
     engine: EngineSection = field(default_factory=EngineSection)
     decodings: list[Decoding] = field(metadata=NOT_EMPTY)
     rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
+    grading: GradingSection = field(default_factory=GradingSection)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from posttrain.grading import Graded, Grader, read_attempt
+from posttrain.grading import Graded, GradingPool, read_attempt
 from rewards.contract import Attempt
 
 OUTCOME = "outcome"
@@ -28,7 +28,7 @@ class RewardBridge:
     reaches TRL as None, so that a sample nobody can judge is left out instead of counting as wrong.
     """
 
-    def __init__(self, grader: Grader, tokenizer: Any, eos_ids: Sequence[int]) -> None:
+    def __init__(self, grader: GradingPool, tokenizer: Any, eos_ids: Sequence[int]) -> None:
         self._grader = grader
         self._tokenizer = tokenizer
         self._eos_ids = frozenset(eos_ids)
@@ -61,7 +61,7 @@ class RewardBridge:
 
     def _grade(self, completion_ids: list[list[int]], rows: list[str]) -> None:
         attempts = [self._read(ids, json.loads(row)) for ids, row in zip(completion_ids, rows, strict=True)]
-        self._samples = [Sample(attempt, self._grader.grade(attempt)) for attempt in attempts]
+        self._samples = [Sample(*both) for both in zip(attempts, self._grader.grade_all(attempts), strict=True)]
         self._kept += self._samples
         self._batch = completion_ids
 
@@ -76,6 +76,7 @@ def _log(samples: Sequence[Sample], log_metric: LogMetric) -> None:
         log_metric("length/thinking", attempt.num_thinking_tokens)
         log_metric("length/answer", attempt.num_tokens - attempt.num_thinking_tokens)
         log_metric("length/truncated", float(attempt.is_truncated))
+        log_metric("samples/broken", float(bool(graded.broken)))
         for column in BROKEN_DOWN_BY:
             if column in attempt.row:
                 group = f"{column}/{attempt.row[column]}"
@@ -91,4 +92,5 @@ def _score(name: str, graded: Graded) -> float | None:
 
 
 def _outcome(graded: Graded) -> float | None:
-    return None if graded.outcome is None else float(graded.outcome)
+    """None without a reward too: by the outcome the trainer tells what is unscorable; the scores alone it would sum."""
+    return None if graded.outcome is None or graded.reward is None else float(graded.outcome)

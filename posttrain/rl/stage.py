@@ -9,7 +9,7 @@ from datasets import Dataset
 from posttrain.chat import encode_prompt, render_prompt, require_template
 from posttrain.data.rows import Row, read_all, source_files, split_prompt
 from posttrain.errors import UserError
-from posttrain.grading import Grader, sample_record
+from posttrain.grading import GradingPool, sample_record
 from posttrain.inference.engine import context_length, end_token_ids
 from posttrain.models.load import load_model, load_tokenizer, model_files, read_config
 from posttrain.recipe import RLRecipe, make_config, resolved_yaml
@@ -29,7 +29,7 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
     files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
-    grader = Grader(recipe.rewards)
+    grader = GradingPool(recipe.rewards, recipe.grading)
     rows = read_all(recipe.data.sources)
     arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
     require_steps(len(rows), arguments.generation_batch_size // arguments.num_generations, "prompts")
@@ -37,7 +37,7 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
     lengths = [len(encode_prompt(tokenizer, row["prompt"])) for row in columns]
     check_lengths(lengths, arguments, context_length(read_config(recipe.model)))
     run = Run.start(recipe.run, "rl", resolved_yaml(recipe), recipe.seed, files, template, resume)
-    with run:
+    with run, grader:
         if run.is_main:
             say(describe(arguments, len(rows)))
         model = load_model(recipe.model, tokenizer)

@@ -5,10 +5,10 @@ import pytest
 
 from posttrain.chat import encode_prompt, read_template
 from posttrain.evals.evaluate import ask, evaluate
-from posttrain.grading import Grader
+from posttrain.grading import GradingPool
 from posttrain.inference import Completion
 from posttrain.models.tokenizer import train_tokenizer
-from posttrain.recipe import Decoding, RewardSpec
+from posttrain.recipe import Decoding, GradingSection, RewardSpec
 
 ROWS = [
     {
@@ -20,6 +20,8 @@ ROWS = [
     {"messages": [{"role": "user", "content": "4+4?"}], "mode": "reasoning", "answer": "8", "language": "ko"},
 ]
 REWARDS = [RewardSpec(use="rewards.math_answer:math_answer"), RewardSpec(use="rewards.language:language", weight=0.0)]
+
+HERE = GradingSection(workers=0)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ class Recital:
 def test_decodings_mode_wins_and_the_models_own_turn_is_not_shown(tokenizer: Any) -> None:
     engine = Recital(tokenizer, r"It is \boxed{7}.")
     decoding = Decoding(name="direct", mode="non_reasoning", temperature=0.0, max_new_tokens=20)
-    result = evaluate(engine, tokenizer, ROWS, decoding, Grader(REWARDS), seed=0)
+    result = evaluate(engine, tokenizer, ROWS, decoding, GradingPool(REWARDS, HERE), seed=0)
     assert [text.count("nine") for text in engine.asked] == [0, 0]
     assert all(text.endswith("<think>\n\n</think>\n\n") for text in engine.asked)
     assert [record["mode"] for record in result.records] == ["non_reasoning", "non_reasoning"]
@@ -66,7 +68,7 @@ def test_decoding_without_a_mode_takes_each_rows_own() -> None:
 def test_every_sample_is_graded_and_recorded_and_samples_form_clusters(tokenizer: Any) -> None:
     texts = ("3+4=7</think>" + r"It is \boxed{7}.", "hm</think>" + r"It is \boxed{8}.")
     decoding = Decoding(name="two", mode="reasoning", temperature=1.0, max_new_tokens=20, samples=2)
-    result = evaluate(Recital(tokenizer, *texts), tokenizer, ROWS, decoding, Grader(REWARDS), seed=0, step=3)
+    result = evaluate(Recital(tokenizer, *texts), tokenizer, ROWS, decoding, GradingPool(REWARDS, HERE), seed=0, step=3)
     assert [record["outcome"] for record in result.records] == [True, False, False, True]
     assert result.groups["all"]["n"] == 4
     assert result.groups["all"]["accuracy"]["mean"] == 0.5
@@ -80,7 +82,7 @@ def test_every_sample_is_graded_and_recorded_and_samples_form_clusters(tokenizer
 def test_entry_says_how_was_sampled_and_how_fast(tokenizer: Any) -> None:
     engine = Recital(tokenizer, "7")
     decoding = Decoding(name="direct", mode="non_reasoning", temperature=0.5, top_p=0.9, top_k=4, max_new_tokens=20)
-    entry = evaluate(engine, tokenizer, ROWS, decoding, Grader(REWARDS), seed=0).entry()
+    entry = evaluate(engine, tokenizer, ROWS, decoding, GradingPool(REWARDS, HERE), seed=0).entry()
     settings = {"name": "direct", "mode": "non_reasoning", "temperature": 0.5, "top_p": 0.9, "top_k": 4}
     assert (
         entry.items() >= (settings | {"max_new_tokens": 20, "samples": 1, "tokens": 4}).items()

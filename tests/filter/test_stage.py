@@ -18,6 +18,7 @@ from rich.console import Console
 
 from posttrain import cli
 from posttrain.data.rows import read_rows
+from posttrain.errors import UserError
 from posttrain.filter.pass_rates import pass_rate, sum_up
 from posttrain.filter.stage import histogram_table, run_stage
 from posttrain.inference.transformers_engine import TransformersEngine
@@ -25,7 +26,19 @@ from posttrain.recipe import FilterRecipe, KeepSection, Source, load_recipe
 
 # Right or wrong at the drop of a letter; without a gold answer not to be judged, as with rewards.math_answer.
 REWARD = """\
+import os
+import time
+
 from rewards.contract import Verdict
+
+
+def fragile(attempt):
+    deed = attempt.row.get("deed")
+    if deed == "hang":
+        time.sleep(60)
+    if deed == "die":
+        os._exit(1)
+    return coin(attempt) if deed is None else 1 / 0
 
 
 def coin(attempt):
@@ -216,18 +229,52 @@ def test_run_that_was_stopped_samples_only_the_rest_and_ends_like_an_undisturbed
     assert content(folder / "run") == content(folder / "whole")
 
 
+FRAGILE = ("rewards=[{use: 'coin_reward:fragile'}]", "grading={timeout_s: 0.3, max_broken_share: 0.5}")
+
+
+@pytest.mark.parametrize("overrides", [(), FRAGILE])
+@pytest.mark.filterwarnings("ignore:reward 'fragile'")
 def test_run_that_was_stopped_while_grading_samples_nothing_again(
-    recipe_file: Path, monkeypatch: pytest.MonkeyPatch
+    recipe_file: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], overrides: tuple[str, ...]
 ) -> None:
-    run_stage(recipe_of(recipe_file), resume=False)
+    deeds = {4: {"deed": "raise"}, 5: {"deed": "hang"}, 9: {"deed": "die"}}
+    write_rows(recipe_file.parent / "rows.jsonl", [row | deeds.get(index, {}) for index, row in enumerate(rows)])
+    run_stage(recipe_of(recipe_file, *overrides), resume=False)
     run = recipe_file.parent / "run"
     before = content(run)
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps(manifest | {"status": "running"}))
     (run / "prompts.jsonl").unlink()
     monkeypatch.setattr(TransformersEngine, "generate", None)
-    run_stage(recipe_of(recipe_file), resume=True)
+    run_stage(recipe_of(recipe_file, *overrides), resume=True)
     assert content(run) == before
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.filterwarnings("ignore:reward 'fragile'")
+def test_reward_that_breaks_is_counted_and_its_samples_are_not_judged(
+    recipe_file: Path, rows: list[dict[str, Any]], workers: int
+) -> None:
+    rows[4]["deed"] = "raise"
+    write_rows(recipe_file.parent / "rows.jsonl", rows)
+    run_stage(recipe_of(recipe_file, *FRAGILE, f"grading.workers={workers}"), resume=False)
+    run = recipe_file.parent / "run"
+    assert [row["pass_rate"] for row in read_lines(run / "prompts.jsonl") if row.get("deed")] == [None]
+    assert json.loads((run / "manifest.json").read_text())["notes"]["broken"] == {"fragile": 1 + SAMPLES}
+    broken = [record["verdicts"]["fragile"] for record in read_lines(run / "samples.jsonl") if record["query"] == 4]
+    assert [verdict["reason"] for verdict in broken] == ["raised ZeroDivisionError: division by zero"] * SAMPLES
+
+
+def test_reward_that_breaks_too_often_is_an_error_before_anything_is_sampled(
+    recipe_file: Path, rows: list[dict[str, Any]]
+) -> None:
+    write_rows(recipe_file.parent / "rows.jsonl", [row | {"deed": "raise"} for row in rows])
+    with (
+        pytest.warns(UserWarning, match="reward 'fragile'"),
+        pytest.raises(UserError, match=r"rewards broke on 2 of the last 2 attempts \('fragile' 2 times\)"),
+    ):
+        run_stage(recipe_of(recipe_file, FRAGILE[0]), resume=False)
+    assert not (recipe_file.parent / "run").exists()
 
 
 @pytest.mark.slow

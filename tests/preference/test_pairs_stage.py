@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from posttrain.errors import UserError
-from posttrain.grading import Grader
+from posttrain.grading import GradingPool
 from posttrain.inference import Completion, sampling
 from posttrain.models.load import load_tokenizer
 from posttrain.preference.pair_files import origin_of, read_pairs, write_pairs
@@ -158,7 +158,7 @@ def test_samples_of_an_interrupted_run_are_not_sampled_again(tmp_path, model_fol
         raise RuntimeError("the grader is broken")
 
     scripted(reasoning(1, 7), reasoning(1, 3))
-    monkeypatch.setattr(Grader, "grade", fail)
+    monkeypatch.setattr(GradingPool, "grade_all", fail)
     with pytest.raises(RuntimeError, match="the grader is broken"):
         run_stage(make_recipe(tmp_path, model_folder), resume=False)
     monkeypatch.undo()

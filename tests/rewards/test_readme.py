@@ -6,13 +6,15 @@ from pathlib import Path
 import yaml
 
 import rewards
+from posttrain.recipe import GradingSection
 
 README = Path(rewards.__file__).with_name("README.md").read_text(encoding="utf-8")
 
 
-def block(language: str) -> str:
-    (code,) = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    return str(code)
+def block(start: str) -> str:
+    """The block of code that begins so: its language, and as much of it as tells it from others."""
+    (code,) = re.findall(rf"```(?=({start}.*?)```)", README, re.DOTALL)
+    return str(code).partition("\n")[2]
 
 
 def test_the_reward_in_fifteen_lines_passes_its_own_test() -> None:
@@ -27,10 +29,14 @@ def test_the_reward_in_fifteen_lines_passes_its_own_test() -> None:
 def test_the_recipe_names_the_reward_that_the_code_defines() -> None:
     scope: dict[str, object] = {}
     exec(compile(block("python"), "README.md", "exec"), scope)
-    entry = yaml.safe_load(block("yaml"))["rewards"][1]
+    entry = yaml.safe_load(block("yaml\nrewards"))["rewards"][1]
     reward = scope[entry["use"].split(":")[1]]
     assert callable(reward)
     assert reward(**entry["args"])(rewards.make_attempt("Over.", {})).score == 1.0
+
+
+def test_the_grading_section_shows_the_defaults() -> None:
+    assert yaml.safe_load(block("yaml\ngrading"))["grading"] == vars(GradingSection())
 
 
 def test_every_reward_of_the_package_is_in_the_table() -> None:

@@ -1,8 +1,10 @@
 import json
 from typing import Any
 
-from posttrain.grading import Grader
-from posttrain.recipe import RewardSpec
+import pytest
+
+from posttrain.grading import GradingPool
+from posttrain.recipe import GradingSection, RewardSpec
 from posttrain.rl.bridge import RewardBridge
 from rewards.contract import Attempt, Verdict
 
@@ -40,12 +42,13 @@ def columns(rows: list[dict[str, Any]]) -> list[str]:
     return [json.dumps({"messages": [], "mode": "non_reasoning", **row}) for row in rows]
 
 
-def bridge() -> RewardBridge:
-    specs = [
-        RewardSpec(use=f"{__name__}:starts_with_gold"),
-        RewardSpec(use=f"{__name__}:short", when={"domain": ["math"]}),
-    ]
-    return RewardBridge(Grader(specs), Letters(), [EOS])
+GOLD = RewardSpec(use=f"{__name__}:starts_with_gold")
+SHORT = RewardSpec(use=f"{__name__}:short", when={"domain": ["math"]})
+
+
+def bridge(*specs: RewardSpec, workers: int = 0) -> RewardBridge:
+    section = GradingSection(workers=workers)
+    return RewardBridge(GradingPool(specs or (GOLD, SHORT), section), Letters(), [EOS])
 
 
 def test_each_reward_is_a_column_and_the_outcome_is_the_last() -> None:
@@ -96,3 +99,23 @@ def test_rewards_outcomes_and_lengths_are_logged_by_domain_and_language() -> Non
     assert logged["reward/language/ko"] == [2.0]
     assert logged["length/answer"] == [2, 3, 4]
     assert logged["length/truncated"] == [0.0, 0.0, 1.0]
+    assert logged["samples/broken"] == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_sample_whose_grader_broke_is_unscorable_to_the_trainer_and_counted(workers: int) -> None:
+    """The trainer sums what scores there are, where one that is missing would be a 0, and goes by the outcome."""
+    logged: dict[str, list[float]] = {}
+    rows = columns([{"answer": "a", "domain": "math"}] * 2)
+    specs = [RewardSpec(use=f"tests.grading.bad_rewards:{name}", weight=0.1) for name in ("bad", "breaks_at_b", "fine")]
+    functions, ids = bridge(*specs, workers=workers).functions(), [[10, EOS], [11, EOS]]
+    with pytest.warns(UserWarning, match="reward 'breaks_at_b' raised ZeroDivisionError: b"):
+        values = [
+            function(
+                completion_ids=ids, row=rows, log_metric=lambda name, value: logged.setdefault(name, []).append(value)
+            )
+            for function in functions
+        ]
+    assert values == [[1.0, 1.0], [1.0, None], [0.5, 0.5], [1.0, None]]
+    assert logged["samples/broken"] == [0.0, 1.0]
+    assert logged["reward/domain/math"] == [0.25]

@@ -1,0 +1,47 @@
+"""A grading worker: `python -m posttrain.grading.worker FD`, started by the pool, which holds the socket's other end.
+
+It reads the rewards' specs and answers None when they are loaded, or else why they cannot be. Then it reads lists of
+attempts, and answers each attempt with one verdict for each reward that applies to it, until the socket closes.
+"""
+
+import ctypes
+import signal
+import sys
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from posttrain.errors import UserError
+from posttrain.grading.grader import Grader
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def serve(connection: Connection) -> None:
+    """Grade until the other side hangs up, which is an `EOFError` or a `ConnectionError`."""
+    try:
+        grader = Grader(connection.recv())
+    except UserError as error:
+        connection.send(str(error))
+        return
+    connection.send(None)
+    while True:
+        for attempt in connection.recv():
+            for reward in grader.rewards_for(attempt):
+                connection.send(reward(attempt))
+
+
+def _prepare() -> None:
+    """End with the parent, whatever ends it; leave ^C to it; and where memory runs out, be the one that is killed."""
+    # A reward that hangs reads no end of a socket. To the kernel a parent is a thread, the one that started us; where
+    # only that one has ended, the pool starts another worker.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+if __name__ == "__main__":
+    _prepare()
+    with Connection(int(sys.argv[1])) as socket, suppress(EOFError, ConnectionError):
+        serve(socket)
