@@ -11,6 +11,8 @@ from posttrain.chat import Mode
 from posttrain.demo.task import LANGUAGES, Problem, Teacher, draw_problem, prompt_row, sft_row
 from posttrain.runs import write_text_atomically
 
+# Raised whenever a choice of settings has seen the test problems: others are drawn then.
+TEST_DRAW = "second draw"
 TEACHER = Teacher(weak_share=0.25, error_rate=0.55, stray_rate=0.25, rechecks=(0, 0, 1, 1, 1, 2, 2, 2, 3))
 
 
@@ -40,7 +42,7 @@ def write_data(folder: Path, seed: int, sizes: Sizes | None = None) -> dict[str,
         "pairs_stage1": _prompt_rows("train", ["reasoning"], sizes.pairs_stage1, seed),
         "pairs_stage2": _prompt_rows("train", ["reasoning", "non_reasoning"], sizes.pairs_stage2, seed),
         "validation": _prompt_rows("validation", ["reasoning"], sizes.validation, seed),
-        "test": _prompt_rows("test", ["reasoning"], sizes.test, seed),
+        "test": _prompt_rows("test", ["reasoning"], sizes.test, seed, draw=TEST_DRAW),
     }
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
@@ -67,8 +69,8 @@ def _sft_rows(split: str, mode: Mode, count: int, seed: int) -> Iterator[dict[st
         yield sft_row(rng, problem, LANGUAGES[index % len(LANGUAGES)], mode, TEACHER)
 
 
-def _prompt_rows(split: str, modes: list[Mode], count: int, seed: int) -> Iterator[dict[str, Any]]:
-    rng = random.Random(f"{seed} prompts {split} {modes}")
+def _prompt_rows(split: str, modes: list[Mode], count: int, seed: int, draw: str = "") -> Iterator[dict[str, Any]]:
+    rng = random.Random(f"{seed} prompts {split} {modes}{draw}")
     problems = _problems(split, rng, min_steps=3)
     for index in range(count):
         language = LANGUAGES[index % len(LANGUAGES)]

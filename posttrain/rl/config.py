@@ -38,6 +38,9 @@ class AGAPOConfig(GRPOConfig):
         refill_max_extra_batches: how many further batches of prompts a step may sample when too few groups carry
             signal (an advantage that is not zero); 0: none. Groups beyond a full batch are left out.
         refill_below: the share of a batch's groups below which it is refilled.
+        alarm_kl: mean KL to the reference (nats a response) above which an alarm rings; None: never.
+        alarm_grad_norm: how many times its usual size (median of 20 steps) the gradient norm may have; None: any.
+        alarm_action: what an alarm does: `warn`, or `stop` the run.
     """
 
     all_wrong: AllWrong = field(default="penalize")
@@ -52,6 +55,9 @@ class AGAPOConfig(GRPOConfig):
     outcome_reward: str | None = field(default=None)
     refill_max_extra_batches: int = field(default=0)
     refill_below: float = field(default=0.5)
+    alarm_kl: float | None = field(default=None)
+    alarm_grad_norm: float | None = field(default=10.0)
+    alarm_action: Literal["warn", "stop"] = field(default="warn")
 
     beta: float = field(default=0.01)
     num_generations: int = field(default=8)
@@ -61,7 +67,14 @@ class AGAPOConfig(GRPOConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("all_wrong_penalty", "importance_cap", "max_mismatch_kl", "std_floor"):
+        for name in (
+            "all_wrong_penalty",
+            "importance_cap",
+            "max_mismatch_kl",
+            "std_floor",
+            "alarm_kl",
+            "alarm_grad_norm",
+        ):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")

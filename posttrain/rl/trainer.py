@@ -22,6 +22,7 @@ from posttrain.objectives import (
     sequence_kl,
     truncated_importance_weights,
 )
+from posttrain.rl.alarms import Alarms
 from posttrain.rl.checkpoints import SaveBetweenRollouts
 from posttrain.rl.config import AGAPOConfig
 from posttrain.rl.metrics import UpdateFigures, UpdateSums
@@ -78,6 +79,7 @@ class AGAPOTrainer(GRPOTrainer):
         self._update_seconds = 0.0  # of the current optimizer step
         self._sums = UpdateSums()
         self.add_callback(SaveBetweenRollouts(self.args))
+        self.add_callback(Alarms(self.args))
 
     def _find_outcome(self, name: str | None) -> int:
         if name is None:

@@ -74,7 +74,7 @@ def test_run_folder_says_what_was_run_and_from_what(runs: Path, name: str) -> No
         (
             "rl",
             [1, 2],
-            {"loss", "reward", "outcome", "groups/all_correct", "groups/mixed", "groups/all_wrong", "seconds/rollout"},
+            {"loss", "reward", "outcome", "groups/all_correct", "groups/mixed", "groups/all_wrong", "seconds/generate"},
         ),
         ("pref-stage1", [1, 2, 3], {"loss", "prob/chosen", "prob/rejected", "margin", "ordering_accuracy"}),
     ],

@@ -1,0 +1,62 @@
+"""Alarms for an objective without a clip: nothing else holds a policy back whose learning rate is too high."""
+
+import math
+import warnings
+from collections import deque
+from statistics import median
+from typing import Any
+
+from transformers import TrainerCallback
+
+from posttrain.errors import UserError
+
+RECENT_STEPS = 20
+FIRST_STEPS = 5  # the gradient norm has no usual size before
+
+
+class Alarms(TrainerCallback):
+    """Watches the KL to the reference and the gradient norm; warns, or stops the run, which can be resumed.
+
+    A wave of rising KL comes before the collapse of the reward (docs/results.md). An alarm is also a metric:
+    `alarm/kl`, `alarm/grad_norm`, 1 at steps where it rang.
+
+    Args:
+        arguments: an `AGAPOConfig`.
+    """
+
+    def __init__(self, arguments: Any) -> None:
+        self._max_kl: float | None = arguments.alarm_kl
+        self._max_ratio: float | None = arguments.alarm_grad_norm
+        self._stops: bool = arguments.alarm_action == "stop"
+        self._norms: deque[float] = deque(maxlen=RECENT_STEPS)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+        """Once an optimizer step, with `logging_steps: 1`."""
+        if logs is None:
+            return
+        rung = [*self._kl(logs), *self._grad_norm(logs)]
+        if not rung:
+            return
+        words = f"step {state.global_step}: {'; '.join(rung)}. The learning rate is probably too high"
+        if self._stops:
+            raise UserError(f"{words}: lower trainer.learning_rate and go on from a checkpoint (alarm_action: stop)")
+        warnings.warn(words, stacklevel=2)
+
+    def _kl(self, logs: dict[str, Any]) -> list[str]:
+        kl = logs.get("kl")
+        if self._max_kl is None or kl is None or kl <= self._max_kl:
+            return []
+        logs["alarm/kl"] = 1.0
+        return [f"KL to the reference is {kl:.3g} nats a response, alarm_kl is {self._max_kl:g}"]
+
+    def _grad_norm(self, logs: dict[str, Any]) -> list[str]:
+        norm = logs.get("grad_norm")
+        if self._max_ratio is None or norm is None:
+            return []
+        usual = median(self._norms) if len(self._norms) >= FIRST_STEPS else math.inf
+        if math.isfinite(norm):
+            self._norms.append(norm)
+            if norm <= self._max_ratio * usual:
+                return []
+        logs["alarm/grad_norm"] = 1.0
+        return [f"the gradient norm is {norm:.3g}, usual is {usual:.3g}, alarm_grad_norm is {self._max_ratio:g} times"]

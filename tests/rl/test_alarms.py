@@ -1,0 +1,52 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from posttrain.errors import UserError
+from posttrain.rl.alarms import Alarms
+
+
+def alarms(kl: float | None = 10.0, grad_norm: float | None = 5.0, action: str = "warn") -> Alarms:
+    return Alarms(SimpleNamespace(alarm_kl=kl, alarm_grad_norm=grad_norm, alarm_action=action))
+
+
+def log(callback: Alarms, step: int, **logs: Any) -> dict[str, Any]:
+    callback.on_log(None, SimpleNamespace(global_step=step), None, logs)
+    return logs
+
+
+@pytest.mark.filterwarnings("error")
+def test_usual_figures_are_quiet() -> None:
+    callback = alarms()
+    for step in range(30):
+        assert not any(key.startswith("alarm") for key in log(callback, step, kl=2.0, grad_norm=1.0 + step % 3))
+
+
+def test_a_kl_beyond_its_limit_rings_and_is_logged() -> None:
+    with pytest.warns(UserWarning, match=r"step 7: KL to the reference is 12 nats a response, alarm_kl is 10"):
+        assert log(alarms(), 7, kl=12.0)["alarm/kl"] == 1.0
+
+
+@pytest.mark.parametrize("norm", [6.0, float("nan"), float("inf")])
+def test_a_gradient_norm_far_above_the_usual_rings(norm: float) -> None:
+    callback = alarms()
+    for step in range(5):
+        log(callback, step, grad_norm=1.0)
+    with pytest.warns(UserWarning, match="gradient norm"):
+        assert log(callback, 5, grad_norm=norm)["alarm/grad_norm"] == 1.0
+
+
+def test_a_large_norm_at_the_start_is_not_unusual() -> None:
+    assert "alarm/grad_norm" not in log(alarms(), 1, grad_norm=100.0)
+
+
+def test_an_alarm_can_stop_the_run() -> None:
+    with pytest.raises(UserError, match=r"step 3: KL .* lower trainer\.learning_rate"):
+        log(alarms(action="stop"), 3, kl=11.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_limit_is_no_alarm() -> None:
+    callback = alarms(kl=None, grad_norm=None)
+    assert log(callback, 1, kl=1e9, grad_norm=float("nan")).keys() == {"kl", "grad_norm"}
