@@ -64,7 +64,8 @@ class MicroBatch:
 
 
 def unpadded(batch: dict[str, Tensor]) -> list[Response]:
-    """The responses in TRL's padded generation batch, in its order; they share its memory."""
+    """The responses in TRL's padded generation batch, in its order, on the CPU."""
+    batch = {key: value.cpu() for key, value in batch.items() if isinstance(value, Tensor)}
     trained_BT = batch["completion_mask"].bool()
     if "tool_mask" in batch:
         trained_BT = trained_BT & batch["tool_mask"].bool()

@@ -44,6 +44,20 @@ class Rollouts(NamedTuple):
     group_types: list[str]
 
 
+class Sampled(NamedTuple):
+    """One or several generations. Shape suffixes: R responses of all processes, F reward functions.
+
+    Attributes:
+        responses: of this process, generation by generation.
+        rewards_RF: NaN where a reward does not judge; generation by generation, in each the processes in order.
+        kl_R: nats, to be taken off the reward; 0 where the KL is a term of the loss.
+    """
+
+    responses: list[Response]
+    rewards_RF: Tensor
+    kl_R: Tensor
+
+
 class AGAPOTrainer(GRPOTrainer):
     """Asymmetric sampling and global advantage policy optimisation (paper section 2.4.2).
 
@@ -126,76 +140,84 @@ class AGAPOTrainer(GRPOTrainer):
 
     def _roll_out(self, inputs: list[dict[str, Any]]) -> list[Response]:
         """Sample, grade and refill: the responses of this process with their advantages."""
-        num_local, num_processes = len(inputs), self.accelerator.num_processes
-        first = self.accelerator.process_index * num_local
-        num_groups = num_local * num_processes // self.num_generations
-        responses, rewards, kl = self._sample(inputs, generation=0)
-        result = self._advantages(rewards, kl)
-        for extra in range(1, self.args.refill_max_extra_batches + 1):
-            if _has_signal(result).sum() >= self.args.refill_below * num_groups:
-                break
-            seed = (self.args.seed, self.state.global_step, extra)
-            drawn = extra_prompts(self.train_dataset, num_groups, copies=self.num_generations, seed=seed)
-            more, more_rewards, more_kl = self._sample(drawn[first : first + num_local], generation=extra)
-            responses, rewards, kl = responses + more, torch.cat([rewards, more_rewards]), torch.cat([kl, more_kl])
-            result = self._advantages(rewards, kl)
-        if rewards.isnan().all():
-            raise UserError(
-                f"none of the {len(rewards)} responses of step {self.state.global_step} could be judged by any reward "
-                f"({', '.join(self.reward_func_names)}): the rows need what the rewards read, as a "
-                "gold `answer`"
-            )
-        self._record_groups(result, rewards)
-        self._record_refill(result, num_groups, generations=len(responses) // num_local)
-        result = self._advantages(_without_surplus(rewards, result, num_groups), kl)
+        num_processes = self.accelerator.num_processes
+        num_groups = len(inputs) * num_processes // self.num_generations
+        sampled = self._sample_and_refill(inputs, num_groups)
+        result = self._advantages(sampled)
+        self._record_groups(result, sampled.rewards_RF)
+        self._record_refill(result, num_groups, generations=len(sampled.responses) // len(inputs))
+        result = self._advantages(_without_surplus(sampled, result, num_groups))
 
-        is_here = torch.arange(len(rewards)) // num_local % num_processes == self.accelerator.process_index
+        # Every generation holds the slices of all processes, one after the other.
+        is_here_R = torch.arange(result.types_N.numel() * self.num_generations) // len(inputs) % num_processes
+        is_here_R = (is_here_R == self.accelerator.process_index).to(result.types_N.device)
         advantages, is_live = result.advantages_NG.flatten(), result.is_live_NG.flatten()
-        self._mend_logged_advantages(advantages.tolist())
-        responses = [
-            replace(response, advantage=advantage, is_live=live)
-            for response, advantage, live in zip(
-                responses, advantages[is_here].tolist(), is_live[is_here].tolist(), strict=True
-            )
-        ]
+        here = zip(sampled.responses, advantages[is_here_R].tolist(), is_live[is_here_R].tolist(), strict=True)
+        responses = [replace(response, advantage=advantage, is_live=live) for response, advantage, live in here]
         self._num_live_sequences = float(is_live.sum())
         self._rollout_step = self.state.global_step
+        self._mend_logged_advantages(advantages.tolist())
         self._record_tokens(responses)
         if self._on_rollouts is not None:
-            types_R = result.types_N.repeat_interleave(self.num_generations)[is_here]
+            types_R = result.types_N.repeat_interleave(self.num_generations)[is_here_R]
             self._on_rollouts(
                 Rollouts(
                     step=self.state.global_step,
                     weights_version=self.vllm_generation.weights_version if self.use_vllm else self.state.global_step,
-                    advantages=advantages[is_here].tolist(),
+                    advantages=[response.advantage for response in responses],
                     group_types=[GroupType(value).name.lower() for value in types_R.tolist()],
                 )
             )
         return responses
 
-    def _sample(self, inputs: list[dict[str, Any]], *, generation: int) -> tuple[list[Response], Tensor, Tensor]:
-        """One generation: responses of this process, rewards [R, F] and KL in the reward [R] of all processes."""
+    def _sample_and_refill(self, inputs: list[dict[str, Any]], num_groups: int) -> Sampled:
+        """The batch, and as many further ones as `refill` allows and the groups without signal need.
+
+        Raises:
+            UserError: nobody could judge any response.
+        """
+        sampled = self._sample(inputs, generation=0)
+        first = self.accelerator.process_index * len(inputs)
+        for extra in range(1, self.args.refill_max_extra_batches + 1):
+            if _has_signal(self._advantages(sampled)).sum() >= self.args.refill_below * num_groups:
+                break
+            seed = (self.args.seed, self.state.global_step, extra)
+            drawn = extra_prompts(self.train_dataset, num_groups, copies=self.num_generations, seed=seed)
+            more = self._sample(drawn[first : first + len(inputs)], generation=extra)
+            sampled = Sampled(
+                sampled.responses + more.responses,
+                torch.cat([sampled.rewards_RF, more.rewards_RF]),
+                torch.cat([sampled.kl_R, more.kl_R]),
+            )
+        if sampled.rewards_RF.isnan().all():
+            raise UserError(
+                f"none of the {len(sampled.rewards_RF)} responses of step {self.state.global_step} could be judged by "
+                f"any reward ({', '.join(self.reward_func_names)}): the rows need what the rewards read, as a gold "
+                "`answer`"
+            )
+        return sampled
+
+    def _sample(self, inputs: list[dict[str, Any]], *, generation: int) -> Sampled:
         self._generation = generation
         beta, self.beta = self.beta, 0.0  # upstream would score every response with the reference model, padding too
         try:
-            output = self._generate_and_score_completions(inputs)
+            responses = unpadded(self._generate_and_score_completions(inputs))
         finally:
             self.beta = beta
-        responses = unpadded(output)
         # What has no token to train (truncated and masked) would still count in baseline and denominator.
         is_empty = torch.tensor([not response.trained.any() for response in responses], device=self.accelerator.device)
-        rewards = self._rewards_of_all.masked_fill(self.accelerator.gather(is_empty)[:, None], torch.nan)
-        kl = rewards.new_zeros(len(rewards))
+        rewards_RF = self._rewards_of_all.masked_fill(self.accelerator.gather(is_empty)[:, None], torch.nan)
+        kl_R = rewards_RF.new_zeros(len(rewards_RF))
         if self.args.kl_estimator == "k1_in_reward" and self.beta != 0.0:
-            kl = self._kl_of_all(responses)
-        return responses, rewards, kl
+            kl_R = self._kl_of_all(responses)
+        return Sampled(responses, rewards_RF, kl_R)
 
-    def _advantages(self, rewards_RF: Tensor, kl_R: Tensor) -> AgapoAdvantages:
+    def _advantages(self, sampled: Sampled) -> AgapoAdvantages:
         """Advantages of the whole batch, the same in every process."""
-        outcomes = rewards_RF[:, self._outcome_index]
+        outcomes = sampled.rewards_RF[:, self._outcome_index]
         weights = self.reward_weights.to(outcomes.device)
-        weighted = rewards_RF[:, weights != 0]
-        rewards = (weighted * weights[weights != 0]).nansum(dim=1) - self.beta * kl_R
+        weighted = sampled.rewards_RF[:, weights != 0]
+        rewards = (weighted * weights[weights != 0]).nansum(dim=1) - self.beta * sampled.kl_R
         scorable = ~outcomes.isnan() & ~weighted.isnan().all(dim=1)
         shape = (-1, self.num_generations)
         return agapo_advantages(
@@ -388,9 +410,9 @@ def _has_signal(result: AgapoAdvantages) -> Tensor:
     return (result.advantages_NG != 0).any(dim=1)
 
 
-def _without_surplus(rewards_RF: Tensor, result: AgapoAdvantages, num_groups: int) -> Tensor:
-    """The rewards without the groups beyond the first `num_groups` that carry signal: those become unscorable."""
+def _without_surplus(sampled: Sampled, result: AgapoAdvantages, num_groups: int) -> Sampled:
+    """The same, where groups beyond the first `num_groups` that carry signal have become unscorable."""
     has_signal = _has_signal(result)
-    is_surplus = has_signal & (has_signal.cumsum(dim=0) > num_groups)
-    group_size = result.advantages_NG.shape[1]
-    return rewards_RF.masked_fill(is_surplus.repeat_interleave(group_size)[:, None], torch.nan)
+    is_surplus_N = has_signal & (has_signal.cumsum(dim=0) > num_groups)
+    is_surplus_R = is_surplus_N.repeat_interleave(result.advantages_NG.shape[1])
+    return sampled._replace(rewards_RF=sampled.rewards_RF.masked_fill(is_surplus_R[:, None], torch.nan))
