@@ -1,12 +1,18 @@
 """Log-probabilities of trained tokens, with the language-model head applied nowhere else."""
 
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from peft import PeftModel
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from trl.trainer import utils as trl_utils
 
 from posttrain.rl.responses import MicroBatch
+from posttrain.rl.synced_vllm import replaced
+
+MAX_LOGITS = 2**24  # of one chunk: 64 MB in float32
 
 
 class CompletionScorer:
@@ -14,16 +20,16 @@ class CompletionScorer:
 
     Off Triton devices that head projects every position, prompts and padding included. A forward hook on the backbone
     hands it the trained positions alone; the parameters are still used by the model's own forward, so DDP, ZeRO and
-    FSDP see nothing unusual.
+    FSDP see nothing unusual. Where its kernel would run without Triton, `WholeRowHead` takes its place.
 
     Args:
         model: what `trl.add_fused_lm_head` was applied to, before or after it is wrapped.
     """
 
     def __init__(self, model: Any) -> None:
-        causal_lm = model.get_base_model() if isinstance(model, PeftModel) else model
+        self._causal_lm = model.get_base_model() if isinstance(model, PeftModel) else model
         self._predicts_BL: Tensor | None = None
-        causal_lm.base_model.register_forward_hook(self._keep_predicting_positions)
+        self._causal_lm.base_model.register_forward_hook(self._keep_predicting_positions)
 
     def score(self, model: Any, batch: MicroBatch) -> tuple[Tensor, Tensor | None]:
         """Log-probabilities and entropies [B, T] of a micro-batch, 0 where its mask is off; no entropies: None.
@@ -32,12 +38,13 @@ class CompletionScorer:
         """
         self._predicts_BL = batch.predicts_BL
         try:
-            output = model(
-                input_ids=batch.input_ids,
-                attention_mask=batch.attention_mask,
-                shift_labels=batch.targets_N[None],
-                fused_lm_head=True,
-            )
+            with self._head():
+                output = model(
+                    input_ids=batch.input_ids,
+                    attention_mask=batch.attention_mask,
+                    shift_labels=batch.targets_N[None],
+                    fused_lm_head=True,
+                )
         finally:
             self._predicts_BL = None
         return _scatter(output.log_probs, batch.mask_BT), _scatter(output.entropy, batch.mask_BT)
@@ -46,6 +53,53 @@ class CompletionScorer:
         if self._predicts_BL is not None:
             output.last_hidden_state = output.last_hidden_state[self._predicts_BL][None]
         return output
+
+    def _head(self) -> Any:
+        """Upstream's on Triton devices, and where weights are sharded: it gathers them again for the backward pass."""
+        weight = self._causal_lm.get_output_embeddings().weight
+        if weight.device.type != "cpu" or type(weight) is not torch.nn.Parameter or hasattr(weight, "ds_id"):
+            return nullcontext()
+        return replaced(trl_utils, "_ChunkedLogProbFunction", WholeRowHead)
+
+
+class WholeRowHead:
+    """TRL's chunked head with the whole vocabulary of some tokens at a time, in plain torch.
+
+    The original keeps running sums over tiles of 32,768 columns and recomputes every tile in the backward pass, which a
+    GPU likes; on a CPU it takes 1.8 to 3 times as long (docs/results.md). Here only logits beyond `MAX_LOGITS` are
+    recomputed.
+    """
+
+    @staticmethod
+    def apply(
+        hidden_NH: Tensor,
+        weight_VH: Tensor,
+        bias_V: Tensor | None,
+        targets_N: Tensor,
+        temperature: float,
+        _tile: int,
+        softcap: float | None,
+        logit_scale: float,
+        _outputs: tuple[str, ...],
+    ) -> tuple[Tensor, Tensor, None, None, None]:
+        """Log-probabilities (with gradient) and entropies (without) [N], in float32; the arguments are upstream's."""
+
+        def of_chunk(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+            logits = torch.nn.functional.linear(hidden, weight_VH, bias_V).float() * logit_scale
+            if softcap is not None:
+                logits = softcap * torch.tanh(logits / softcap)
+            logps = (logits / temperature).log_softmax(dim=-1)
+            entropy = -(logps.detach().exp() * logps.detach()).sum(dim=-1)
+            return logps.gather(-1, targets[:, None])[:, 0], entropy
+
+        size = max(1, MAX_LOGITS // weight_VH.shape[0])
+        if len(hidden_NH) <= size:
+            logps, entropies = of_chunk(hidden_NH, targets_N)
+            return logps, entropies, None, None, None
+        chunks = zip(torch.split(hidden_NH, size), torch.split(targets_N, size), strict=True)
+        pieces = [checkpoint(of_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+        logps, entropies = (torch.cat(parts) for parts in zip(*pieces, strict=True))
+        return logps, entropies, None, None, None
 
 
 def _scatter(values_1N: Tensor | None, mask_BT: Tensor) -> Any:

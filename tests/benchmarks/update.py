@@ -31,10 +31,12 @@ import torch  # noqa: E402  (after the environment is set)
 from datasets import Dataset  # noqa: E402
 from transformers import AutoModelForCausalLM, Exaone4Config, Exaone4ForCausalLM  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
+from trl.kernels import ChunkedLogProbFunction  # noqa: E402
 
 from posttrain.models.build import layer_types  # noqa: E402
 from posttrain.models.tokenizer import train_tokenizer  # noqa: E402
 from posttrain.rl import AGAPOConfig, AGAPOTrainer  # noqa: E402
+from posttrain.rl.scoring import WholeRowHead  # noqa: E402
 from posttrain.terminal import say  # noqa: E402
 
 GROUPS, GROUP_SIZE, MICRO_BATCHES = 8, 8, 8
@@ -188,12 +190,29 @@ def _peak_memory(kind: str, folder: Path, workload: Workload) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def compare_heads(rounds: int) -> None:
+    """The head alone, forward and backward, on 1,536 tokens: upstream's tiles against our whole rows."""
+    hidden, weight = torch.randn(1536, 256, requires_grad=True), torch.randn(VOCABULARY, 256, requires_grad=True)
+    targets = torch.randint(0, VOCABULARY, (1536,))
+
+    def seconds(head: Any) -> float:
+        began = time.perf_counter()
+        logps, *_ = head.apply(hidden, weight, None, targets, 1.0, 32768, None, 1.0, ("log_probs", "entropy"))
+        logps.sum().backward()
+        return time.perf_counter() - began
+
+    times = [(seconds(ChunkedLogProbFunction), seconds(WholeRowHead)) for _ in range(rounds + 1)][1:]
+    ratio = statistics.median(theirs / ours for theirs, ours in times)
+    say(f"head alone: {ratio:.2f}x (trl {1000 * min(times)[0]:.0f} ms)")
+
+
 def main() -> None:
     """Print a line per workload: seconds, ratio, target, and what else is compared."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workloads", default="abc")
     args = parser.parse_args()
+    compare_heads(args.rounds)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_model(folder)
