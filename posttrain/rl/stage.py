@@ -33,7 +33,7 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
     rows = read_all(recipe.data.sources)
     arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
     require_steps(len(rows), arguments.generation_batch_size // arguments.num_generations, "prompts")
-    columns = [_columns(tokenizer, row) for row in rows]
+    columns = [prompt_columns(tokenizer, row) for row in rows]
     lengths = [len(encode_prompt(tokenizer, row["prompt"])) for row in columns]
     check_lengths(lengths, arguments, context_length(read_config(recipe.model)))
     run = Run.start(recipe.run, "rl", resolved_yaml(recipe), recipe.seed, files, template, resume)
@@ -101,7 +101,8 @@ def describe(arguments: AGAPOConfig, num_prompts: int) -> str:
     )
 
 
-def _columns(tokenizer: Any, row: Row) -> dict[str, str]:
+def prompt_columns(tokenizer: Any, row: Row) -> dict[str, str]:
+    """A row as the trainer wants it: the rendered prompt, and everything else as JSON."""
     prompt = render_prompt(tokenizer, split_prompt(row), row["mode"], row.get("tools"))
     return {"prompt": prompt, "row": json.dumps({**row, "messages": split_prompt(row)}, ensure_ascii=False)}
 

@@ -132,11 +132,12 @@ def make_trainer(
     from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
     from trl.trainer import grpo_trainer, rloo_trainer
 
-    from posttrain.grading import Grader
+    from posttrain.grading import GradingPool
     from posttrain.inference.engine import end_token_ids
+    from posttrain.recipe import GradingSection
     from posttrain.rl import AGAPOConfig, AGAPOTrainer
     from posttrain.rl.bridge import RewardBridge
-    from posttrain.rl.stage import _columns
+    from posttrain.rl.stage import prompt_columns
     from posttrain.rl.synced_vllm import SyncedVLLM, replaced
 
     class SeededPeer:
@@ -162,7 +163,9 @@ def make_trainer(
         "rloo": (RLOOConfig, SeededRLOO, rloo_trainer),
     }
     config, trainer, module = classes[variant.trainer]
-    bridge = RewardBridge(Grader(rewards), tokenizer, end_token_ids(model.generation_config, tokenizer))
+    bridge = RewardBridge(
+        GradingPool(rewards, GradingSection()), tokenizer, end_token_ids(model.generation_config, tokenizer)
+    )
     extra = {"outcome_reward": "outcome"} if variant.trainer == "agapo" else {}
     settings = config(
         output_dir=str(folder_of(args.out, "checkpoints", beta, seed)),
@@ -197,7 +200,7 @@ def make_trainer(
             model=model,
             args=settings,
             reward_funcs=bridge.functions(),
-            train_dataset=Dataset.from_list([_columns(tokenizer, row) for row in rows]),
+            train_dataset=Dataset.from_list([prompt_columns(tokenizer, row) for row in rows]),
             processing_class=tokenizer,
         )
 
