@@ -42,7 +42,6 @@ class MicroBatch:
 
     Attributes:
         input_ids: [B, L].
-        attention_mask: [B, L] 1 for a token, 0 for padding.
         predicts_BL: positions whose *next* token is trained: the only ones that need the language-model head.
         targets_N: those next tokens, row by row.
         mask_BT: trained tokens of the completions.
@@ -53,7 +52,6 @@ class MicroBatch:
     """
 
     input_ids: Tensor
-    attention_mask: Tensor
     predicts_BL: Tensor
     targets_N: Tensor
     mask_BT: Tensor
@@ -122,19 +120,16 @@ def collate(responses: Sequence[Response], *, pad_id: int, device: torch.device)
     longest = max(response.length for response in responses)
     num_tokens = max(len(response.completion_ids) for response in responses)
     input_ids = torch.full((len(responses), longest), pad_id, dtype=torch.long)
-    attention_mask = torch.zeros((len(responses), longest), dtype=torch.long)
     predicts_BL = torch.zeros((len(responses), longest), dtype=torch.bool)
     mask_BT = torch.zeros((len(responses), num_tokens), dtype=torch.bool)
     for row, response in enumerate(responses):
         start, stop = len(response.prompt_ids), response.length
         input_ids[row, :start] = response.prompt_ids
         input_ids[row, start:stop] = response.completion_ids
-        attention_mask[row, :stop] = 1
         predicts_BL[row, start - 1 : stop - 1] = response.trained
         mask_BT[row, : stop - start] = response.trained
     return MicroBatch(
         input_ids=input_ids.to(device),
-        attention_mask=attention_mask.to(device),
         predicts_BL=predicts_BL.to(device),
         targets_N=torch.cat([response.completion_ids[response.trained] for response in responses]).to(device),
         mask_BT=mask_BT.to(device),

@@ -39,12 +39,8 @@ class CompletionScorer:
         self._predicts_BL = batch.predicts_BL
         try:
             with self._head():
-                output = model(
-                    input_ids=batch.input_ids,
-                    attention_mask=batch.attention_mask,
-                    shift_labels=batch.targets_N[None],
-                    fused_lm_head=True,
-                )
+                # No mask: the padding is on the right, where no token that counts can see it in a causal model.
+                output = model(input_ids=batch.input_ids, shift_labels=batch.targets_N[None], fused_lm_head=True)
         finally:
             self._predicts_BL = None
         return _scatter(output.log_probs, batch.mask_BT), _scatter(output.entropy, batch.mask_BT)
@@ -80,26 +76,33 @@ class WholeRowHead:
         _tile: int,
         softcap: float | None,
         logit_scale: float,
-        _outputs: tuple[str, ...],
-    ) -> tuple[Tensor, Tensor, None, None, None]:
-        """Log-probabilities (with gradient) and entropies (without) [N], in float32; the arguments are upstream's."""
+        outputs: tuple[str, ...],
+    ) -> tuple[Tensor, Tensor | None, None, None, None]:
+        """Log-probabilities [N] and, where asked for, entropies [N] without gradient; the arguments are upstream's."""
 
-        def of_chunk(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-            logits = torch.nn.functional.linear(hidden, weight_VH, bias_V).float() * logit_scale
+        def of_chunk(hidden: Tensor, targets: Tensor) -> Tensor:
+            """Both, as two rows, in float32."""
+            logits = torch.nn.functional.linear(hidden, weight_VH, bias_V).float()
+            if logit_scale != 1.0:
+                logits = logits * logit_scale
             if softcap is not None:
                 logits = softcap * torch.tanh(logits / softcap)
-            logps = (logits / temperature).log_softmax(dim=-1)
-            entropy = -(logps.detach().exp() * logps.detach()).sum(dim=-1)
-            return logps.gather(-1, targets[:, None])[:, 0], entropy
+            logps = (logits / temperature if temperature != 1.0 else logits).log_softmax(dim=-1)
+            of_targets = logps.gather(-1, targets[:, None])[:, 0]
+            if "entropy" not in outputs:
+                return of_targets[None]
+            with torch.no_grad():
+                entropies = -(logps.exp() * logps).sum(dim=-1)
+            return torch.stack([of_targets, entropies])
 
         size = max(1, MAX_LOGITS // weight_VH.shape[0])
         if len(hidden_NH) <= size:
-            logps, entropies = of_chunk(hidden_NH, targets_N)
-            return logps, entropies, None, None, None
-        chunks = zip(torch.split(hidden_NH, size), torch.split(targets_N, size), strict=True)
-        pieces = [checkpoint(of_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
-        logps, entropies = (torch.cat(parts) for parts in zip(*pieces, strict=True))
-        return logps, entropies, None, None, None
+            rows = of_chunk(hidden_NH, targets_N)
+        else:
+            chunks = zip(torch.split(hidden_NH, size), torch.split(targets_N, size), strict=True)
+            pieces = [checkpoint(of_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
+            rows = torch.cat(pieces, dim=1)
+        return rows[0], rows[1].detach() if len(rows) == 2 else None, None, None, None
 
 
 def _scatter(values_1N: Tensor | None, mask_BT: Tensor) -> Any:

@@ -13,7 +13,6 @@ import argparse
 import multiprocessing
 import os
 import random
-import resource
 import statistics
 import tempfile
 import time
@@ -178,16 +177,23 @@ def save_model(folder: Path) -> None:
 
 
 def peak_memory(kind: str, folder: Path, workload: Workload) -> float:
-    """Peak resident memory of two updates in a process of their own, MB."""
+    """Peak resident memory of an update in a process of its own, MB above what was resident before it."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_peak_memory, (kind, folder, workload))
 
 
 def _peak_memory(kind: str, folder: Path, workload: Workload) -> float:
     trainer = make_trainer(kind, folder, workload)
-    for _ in range(2):
-        step(trainer)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    step(trainer)
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    step(trainer)
+    return _status("VmHWM") - before
+
+
+def _status(name: str) -> float:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
+    return int(line.split()[1]) / 1024
 
 
 def compare_heads(rounds: int) -> None:
@@ -237,7 +243,7 @@ def _compare(letter: str, workload: Workload, folder: Path, rounds: int) -> None
         say(f"    gradients differ by {apart:.1e} (relative)")
     if letter == "c":
         peaks = {kind: peak_memory(kind, folder, workload) for kind in trainers}
-        say(f"    peak memory: trl {peaks['trl']:,.0f} MB, agapo {peaks['agapo']:,.0f} MB")
+        say(f"    peak memory above rest: trl {peaks['trl']:,.0f} MB, agapo {peaks['agapo']:,.0f} MB")
 
 
 if __name__ == "__main__":

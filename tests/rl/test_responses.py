@@ -36,7 +36,6 @@ def test_what_a_tool_wrote_is_read_but_not_trained() -> None:
     assert [response.trained.tolist() for response in responses] == [[True], [False, True], [True, False, False, True]]
     batch = collate(responses, pad_id=0, device=CPU)
     assert batch.input_ids.tolist() == [[5, 11, 0, 0, 0, 0, 0], [6, 7, 12, 13, 0, 0, 0], [8, 9, 1, 14, 15, 16, 17]]
-    assert batch.attention_mask.sum(dim=1).tolist() == [2, 4, 7]
     assert batch.targets_N.tolist() == [11, 13, 14, 17]
     # Position t predicts the token at t + 1.
     assert batch.predicts_BL.nonzero().tolist() == [[0, 0], [1, 2], [2, 2], [2, 5]]
