@@ -105,6 +105,12 @@ def split_by_length(lengths: Sequence[int], parts: int) -> list[list[int]]:
     return filled + [[] for _ in range(parts - len(filled))]
 
 
+def parts_needed(lengths: Sequence[int], rows: int) -> int:
+    """Into how many parts to cut, so that none is larger than `rows` sequences of the longest length; at least 1."""
+    ascending = sorted(lengths)
+    return max(1, len(_fill(ascending, rows * max(ascending, default=0))))
+
+
 def _fill(lengths: Sequence[int], budget: int) -> list[tuple[int, int]]:
     """Cut ascending lengths into runs of at most `budget` tokens, padding to the longest included."""
     runs, start = [], 0

@@ -27,7 +27,7 @@ from posttrain.rl.checkpoints import SaveBetweenRollouts
 from posttrain.rl.config import AGAPOConfig
 from posttrain.rl.metrics import UpdateFigures, UpdateSums
 from posttrain.rl.prompt_order import EpochOrder, extra_prompts
-from posttrain.rl.responses import MicroBatch, Response, collate, split_by_length, unpadded
+from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, split_by_length, unpadded
 from posttrain.rl.scoring import CompletionScorer
 from posttrain.rl.synced_vllm import SyncedVLLM, replaced
 
@@ -232,27 +232,34 @@ class AGAPOTrainer(GRPOTrainer):
 
     # --- update ---
 
-    def _micro_batches(self, responses: list[Response]) -> list[MicroBatch]:
-        """`steps_per_generation` micro-batches of the live responses; those of one optimizer step have like sizes.
+    def _micro_batches(self, responses: list[Response]) -> list[MicroBatch | None]:
+        """`steps_per_generation` micro-batches of the live responses, None where fewer suffice.
 
-        Every rank has to run as many forward passes as the others: a micro-batch without a live response holds the
-        shortest response there is, which moves nothing.
+        Those of one optimizer step have like sizes, and none is larger than `per_device_train_batch_size` of its
+        longest responses. Every rank has to run as many forward passes as the others, so ranks cut into equally many
+        parts; one without a live response of its own holds the shortest response there is, which moves nothing.
         """
         num_steps = max(1, self.args.steps_per_generation // self.args.gradient_accumulation_steps)
-        parts = self.args.steps_per_generation // num_steps
+        slots = self.args.steps_per_generation // num_steps
         live = [response for response in responses if response.is_live]
         order = torch.randperm(len(live)).tolist() if num_steps > 1 else list(range(len(live)))
         filler = replace(min(responses, key=lambda response: response.length), is_live=False, advantage=0.0)
-        batches = []
+        batches: list[MicroBatch | None] = []
         for step in range(num_steps):
             chosen = [live[index] for index in order[step::num_steps]]
-            for indices in split_by_length([response.length for response in chosen], parts):
+            lengths = [response.length for response in chosen]
+            parts = min(slots, self._max_over_ranks(parts_needed(lengths, self.args.per_device_train_batch_size)))
+            batches += [None] * (slots - parts)  # first: gradients are exchanged in the last one
+            for indices in split_by_length(lengths, parts):
                 batches.append(self._collate([chosen[index] for index in indices] or [filler]))
         if self.beta != 0.0 and self.args.kl_estimator != "k1_in_reward":
             began = time.perf_counter()
-            batches = [replace(batch, ref_logps_BT=self._reference_logps(batch)) for batch in batches]
+            batches = [batch and replace(batch, ref_logps_BT=self._reference_logps(batch)) for batch in batches]
             self._record("seconds/reference", time.perf_counter() - began)
         return batches
+
+    def _max_over_ranks(self, value: int) -> int:
+        return int(self.accelerator.gather(torch.tensor([value], device=self.accelerator.device)).max())
 
     def _collate(self, responses: Sequence[Response]) -> MicroBatch:
         return collate(responses, pad_id=self._tokenizer.pad_token_id, device=self.accelerator.device)
@@ -295,7 +302,9 @@ class AGAPOTrainer(GRPOTrainer):
             self._update_seconds = 0.0
         return loss
 
-    def _compute_loss(self, model: Any, inputs: MicroBatch) -> Tensor:
+    def _compute_loss(self, model: Any, inputs: MicroBatch | None) -> Tensor:
+        if inputs is None:
+            return torch.zeros((), device=self.accelerator.device, requires_grad=True)
         logps, entropies = self._score(self._policy_scorer, model, inputs)
         weights = None
         if inputs.sampling_logps_BT is not None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.rl.responses import Response, collate, split_by_length, unpadded
+from posttrain.rl.responses import Response, collate, parts_needed, split_by_length, unpadded
 
 CPU = torch.device("cpu")
 
@@ -85,3 +85,15 @@ def test_no_other_cut_of_the_sorted_lengths_has_a_smaller_largest_part(lengths: 
 @pytest.mark.parametrize("parts", [1, 3])
 def test_nothing_to_cut_gives_empty_parts(parts: int) -> None:
     assert split_by_length([], parts) == [[] for _ in range(parts)]
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=40), st.integers(1, 8))
+def test_enough_parts_keep_every_micro_batch_within_so_many_of_the_longest(lengths: list[int], rows: int) -> None:
+    parts = parts_needed(lengths, rows)
+    assert parts <= -(-len(lengths) // rows)  # as many as without sorting, or fewer
+    for part in split_by_length(lengths, parts):
+        assert len(part) * max((lengths[index] for index in part), default=0) <= rows * max(lengths)
+
+
+def test_nothing_to_cut_needs_one_part() -> None:
+    assert parts_needed([], 4) == 1

@@ -80,6 +80,7 @@ def test_the_gradient_of_a_training_step_does_not_depend_on_the_accumulation(
     trainer.model.zero_grad()
     batches = trainer._micro_batches(responses)
     assert len(batches) == steps
+    assert batches[-1] is not None
     for batch in batches:
         trainer._compute_loss(trainer.model, batch).backward()
     got = gathered_gradient(trainer)
@@ -108,6 +109,22 @@ def test_a_dropped_group_moves_nothing(make_trainer: MakeTrainer) -> None:
     assert trainer._num_live_sequences == 4
     torch.testing.assert_close(gradient(trainer, [responses]), gradient(trainer, [responses[4:]]), rtol=1e-4, atol=1e-7)
     assert trainer._metrics["train"]["tokens/spared"] == [sum(len(r.completion_ids) for r in responses[:4])]
+
+
+def test_micro_batches_that_are_not_needed_are_skipped(make_trainer: MakeTrainer) -> None:
+    def first_group_is_right(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [1.0] * 4 + [1.0, 0.0, 0.0, 1.0]
+
+    trainer = make_trainer(rewards=[first_group_is_right], per_device_train_batch_size=2, gradient_accumulation_steps=4)
+    responses = rollouts_of(trainer)
+    batches = trainer._micro_batches(responses)
+    assert batches[:2] == [None, None]
+    rows = [batch.input_ids.shape[0] for batch in batches[2:]]
+    assert sum(rows) == 4
+    trainer.model.zero_grad()
+    for batch in batches:
+        trainer._compute_loss(trainer.model, batch).backward()
+    torch.testing.assert_close(gathered_gradient(trainer), gradient(trainer, [responses]), rtol=1e-4, atol=1e-7)
 
 
 def test_a_dropped_group_gets_no_forward_pass(make_trainer: MakeTrainer) -> None:
