@@ -30,6 +30,12 @@ class Alarms(TrainerCallback):
         self._stops: bool = arguments.alarm_action == "stop"
         self._norms: deque[float] = deque(maxlen=RECENT_STEPS)
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """A resumed run knows the usual gradient norm from the log of its checkpoint."""
+        self._norms.extend(
+            log["grad_norm"] for log in state.log_history if math.isfinite(log.get("grad_norm", math.inf))
+        )
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
         """Once an optimizer step, with `logging_steps: 1`."""
         if logs is None:

@@ -50,3 +50,11 @@ def test_an_alarm_can_stop_the_run() -> None:
 def test_no_limit_is_no_alarm() -> None:
     callback = alarms(kl=None, grad_norm=None)
     assert log(callback, 1, kl=1e9, grad_norm=float("nan")).keys() == {"kl", "grad_norm"}
+
+
+def test_a_resumed_run_knows_what_is_usual() -> None:
+    callback = alarms()
+    history = [{"grad_norm": norm, "step": step} for step, norm in enumerate([1.0, float("nan"), 1.0, 1.0, 1.0, 1.0])]
+    callback.on_train_begin(None, SimpleNamespace(log_history=[*history, {"train_runtime": 1.0}]), None)
+    with pytest.warns(UserWarning, match="usual is 1,"):
+        log(callback, 7, grad_norm=6.0)
