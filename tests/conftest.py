@@ -5,9 +5,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from posttrain.environment import prepare_environment
+
+# The same examples every time: a run of the suite says something about the change, not about luck.
+# New ones are searched for under hypothesis's own profile, "default".
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.load_profile("repeatable")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other
 prepare_environment()  # before anything imports the heavy libraries
