@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from trl.trainer import utils as trl_utils
 
+from posttrain.rl.patching import replaced
 from posttrain.rl.responses import MicroBatch
-from posttrain.rl.synced_vllm import replaced
 
 MAX_LOGITS = 2**24  # of one chunk: 64 MB in float32
 
@@ -62,7 +62,7 @@ class WholeRowHead:
     """TRL's chunked head with the whole vocabulary of some tokens at a time, in plain torch.
 
     The original keeps running sums over tiles of 32,768 columns and recomputes every tile in the backward pass, which a
-    GPU likes; on a CPU it takes 1.8 to 3 times as long (docs/results.md). Here only logits beyond `MAX_LOGITS` are
+    GPU likes; on a CPU it takes about twice as long (docs/results.md). Here only logits beyond `MAX_LOGITS` are
     recomputed.
     """
 

@@ -2,27 +2,14 @@
 
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
-from types import ModuleType
 from typing import Any
 
 from trl.generation import vllm_generation
 from trl.generation.vllm_generation import VLLMGeneration
 
 from posttrain.inference.engine import sample_seed
-
-
-@contextmanager
-def replaced(module: ModuleType, name: str, value: Any) -> Iterator[None]:
-    """Let `module.name` be `value` for a while."""
-    original = getattr(module, name)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        setattr(module, name, original)
+from posttrain.rl.patching import replaced
 
 
 class SyncedVLLM(VLLMGeneration):

@@ -26,10 +26,11 @@ from posttrain.rl.alarms import Alarms
 from posttrain.rl.checkpoints import SaveBetweenRollouts
 from posttrain.rl.config import AGAPOConfig
 from posttrain.rl.metrics import UpdateFigures, UpdateSums
+from posttrain.rl.patching import replaced
 from posttrain.rl.prompt_order import EpochOrder, extra_prompts
 from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, split_by_length, unpadded
 from posttrain.rl.scoring import CompletionScorer
-from posttrain.rl.synced_vllm import SyncedVLLM, replaced
+from posttrain.rl.synced_vllm import SyncedVLLM
 
 # What engine and trainer may disagree by on the same weights (mean k3 over tokens, nats), by the trainer's precision.
 MAX_MISMATCH_KL = {torch.float32: 1e-5, torch.bfloat16: 5e-3, torch.float16: 5e-3}

@@ -137,8 +137,9 @@ def make_trainer(
     from posttrain.recipe import GradingSection
     from posttrain.rl import AGAPOConfig, AGAPOTrainer
     from posttrain.rl.bridge import RewardBridge
+    from posttrain.rl.patching import replaced
     from posttrain.rl.stage import prompt_columns
-    from posttrain.rl.synced_vllm import SyncedVLLM, replaced
+    from posttrain.rl.synced_vllm import SyncedVLLM
 
     class SeededPeer:
         """Prompts are rendered already; requests are seeded as AGAPO's are."""
