@@ -18,7 +18,7 @@ from posttrain.objectives.agapo import (
     truncated_importance_weights,
 )
 from posttrain.objectives.kl import kl_k1, kl_k2, kl_k3, sequence_kl
-from posttrain.objectives.log_probs import selected_log_probs, token_entropy
+from posttrain.objectives.log_probs import TokenScores, token_scores
 from posttrain.objectives.simper import SimperLoss, mean_log_prob, simper_loss
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "KlEstimator",
     "LengthTreatment",
     "SimperLoss",
+    "TokenScores",
     "agapo_advantages",
     "agapo_loss",
     "group_types",
@@ -39,9 +40,8 @@ __all__ = [
     "kl_k3",
     "leave_one_out",
     "mean_log_prob",
-    "selected_log_probs",
     "sequence_kl",
     "simper_loss",
-    "token_entropy",
+    "token_scores",
     "truncated_importance_weights",
 ]

@@ -1,82 +1,122 @@
-"""Log-probabilities and entropies from logits, a few tokens at a time.
+"""Log-probabilities and entropies of tokens from hidden states: the language-model head and its softmax in one.
 
-Shape suffixes: B sequences, T tokens, V vocabulary.
+Shape suffixes: N tokens, H hidden size, V vocabulary.
 """
 
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+
+MAX_LOGITS = 2**24  # that exist at a time: 64 MB in float32
 
 
-def selected_log_probs(
-    logits_BTV: Float[Tensor, "B T V"],
-    ids_BT: Int[Tensor, "B T"],
+class TokenScores(NamedTuple):
+    """What the head says of given tokens, in nats and float32.
+
+    Attributes:
+        logps_N: Log-probability of each token, with gradient.
+        entropies_N: Entropy of the distribution it was drawn from, without.
+    """
+
+    logps_N: Float[Tensor, " N"]
+    entropies_N: Float[Tensor, " N"]
+
+
+def token_scores(
+    hidden_NH: Float[Tensor, "N H"],
+    weight_VH: Float[Tensor, "V H"],
+    targets_N: Int[Tensor, " N"],
     *,
+    bias_V: Float[Tensor, " V"] | None = None,
     temperature: float = 1.0,
-    chunk_tokens: int = 1024,
-) -> Float[Tensor, "B T"]:
-    """Log-probability of one id per position, in float32 whatever the logits' dtype.
+    max_logits: int = MAX_LOGITS,
+) -> TokenScores:
+    """Log-probability and entropy of one token per hidden state, with the softmax in float32 whatever the dtypes.
 
-    Only one chunk of logits exists in float32 at a time, in the backward pass too: a chunk is recomputed there instead
-    of being kept.
+    Automatic differentiation would keep or make several matrices of the size of the logits; here there is one, whose
+    place the gradient takes. Where there are more than `max_logits` of them, tokens are scored some at a time and
+    their logits computed again in the backward pass.
 
     Args:
-        logits_BTV: Logits that predict the ids at the same position; the shift by one is the caller's.
-        ids_BT: Ids in [0, V).
+        hidden_NH: States that predict the targets; the shift by one is the caller's.
+        weight_VH: The head.
+        targets_N: Ids in [0, V).
+        bias_V: The head's bias.
         temperature: Divisor of the logits: that of sampling, to get the probabilities the tokens were drawn with.
-        chunk_tokens: Tokens (over all sequences) per chunk.
+        max_logits: How many logits may exist at a time; a whole row of the vocabulary is the least.
 
     Raises:
-        ValueError: The temperature or the chunk is not positive.
+        ValueError: The temperature is not positive.
     """
-    _check(temperature, chunk_tokens)
-
-    def of_chunk(logits: Tensor, ids: Tensor) -> Tensor:
-        scaled = logits.float() / temperature
-        return scaled.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - scaled.logsumexp(-1)
-
-    def recomputed(logits: Tensor, ids: Tensor) -> Tensor:
-        logps: Tensor = checkpoint(of_chunk, logits, ids, use_reentrant=False, preserve_rng_state=False)
-        return logps
-
-    return _by_chunks(recomputed, logits_BTV, ids_BT, chunk_tokens=chunk_tokens)
-
-
-@torch.no_grad()
-def token_entropy(
-    logits_BTV: Float[Tensor, "B T V"], *, temperature: float = 1.0, chunk_tokens: int = 1024
-) -> Float[Tensor, "B T"]:
-    """Entropy of the next-token distribution at each position, in nats and float32, without gradient.
-
-    Args:
-        logits_BTV: Logits; -inf is a probability of 0.
-        temperature: Divisor of the logits.
-        chunk_tokens: Tokens (over all sequences) per chunk.
-
-    Raises:
-        ValueError: The temperature or the chunk is not positive.
-    """
-    _check(temperature, chunk_tokens)
-
-    def of_chunk(logits: Tensor) -> Tensor:
-        entropy: Tensor = torch.special.entr((logits.float() / temperature).softmax(-1)).sum(-1)
-        return entropy
-
-    return _by_chunks(of_chunk, logits_BTV, chunk_tokens=chunk_tokens)
-
-
-def _by_chunks(of_chunk: Callable[..., Tensor], *tensors: Tensor, chunk_tokens: int) -> Tensor:
-    """Apply a function along T in pieces of about `chunk_tokens` tokens, as views, and join the results."""
-    step = max(chunk_tokens // max(tensors[0].shape[0], 1), 1)
-    pieces = zip(*(torch.split(tensor, step, dim=1) for tensor in tensors), strict=True)
-    return torch.cat([of_chunk(*piece) for piece in pieces], dim=1)
-
-
-def _check(temperature: float, chunk_tokens: int) -> None:
     if not temperature > 0:
         raise ValueError(f"temperature is {temperature}: give a number above 0")
-    if chunk_tokens < 1:
-        raise ValueError(f"chunk_tokens is {chunk_tokens}: give a whole number above 0")
+    scores = _TokenScores.apply(hidden_NH, weight_VH, bias_V, targets_N, temperature, max_logits)  # type: ignore[no-untyped-call]
+    return TokenScores(*scores)
+
+
+class _TokenScores(torch.autograd.Function):
+    """With x the scaled logits and p their softmax: d logp / dx = onehot(target) - p."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden_NH: Tensor,
+        weight_VH: Tensor,
+        bias_V: Tensor | None,
+        targets_N: Tensor,
+        temperature: float,
+        max_logits: int,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.temperature = temperature
+        ctx.chunk = max(1, max_logits // weight_VH.shape[0])
+        exps_NV, rows = None, []
+        for hidden, targets in zip(torch.split(hidden_NH, ctx.chunk), torch.split(targets_N, ctx.chunk), strict=True):
+            logits, exps_NV, sums = _exponentials(hidden, weight_VH, bias_V, temperature)
+            log_sums = sums.log()
+            logps = logits.gather(1, targets[:, None])[:, 0] - log_sums
+            entropies = log_sums - torch.linalg.vecdot(exps_NV, logits) / sums
+            rows.append(torch.stack([logps, entropies]))
+        is_whole = len(rows) == 1
+        ctx.save_for_backward(hidden_NH, weight_VH, bias_V, targets_N, *((exps_NV, sums) if is_whole else ()))
+        logps_N, entropies_N = torch.cat(rows, dim=1) if rows else hidden_NH.new_zeros(2, 0, dtype=torch.float32)
+        ctx.mark_non_differentiable(entropies_N)
+        return logps_N, entropies_N
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grads_N: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        hidden_NH, weight_VH, bias_V, targets_N, *whole = ctx.saved_tensors
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        grad_hidden = torch.empty_like(hidden_NH) if needs_hidden else None
+        grad_weight = torch.zeros_like(weight_VH) if needs_weight else None
+        grad_bias = torch.zeros_like(bias_V) if needs_bias else None
+        for start in range(0, len(hidden_NH), ctx.chunk):
+            piece = slice(start, start + ctx.chunk)
+            hidden, targets, grads = hidden_NH[piece], targets_N[piece], grads_N[piece]
+            _, exps, sums = (None, *whole) if whole else _exponentials(hidden, weight_VH, bias_V, ctx.temperature)
+            grads = grads / ctx.temperature
+            # In its own place: a second backward pass through the same graph is refused by autograd, never wrong.
+            by_logits = exps.mul_((-grads / sums)[:, None])
+            by_logits.scatter_add_(1, targets[:, None], grads[:, None])
+            by_logits = by_logits.to(hidden.dtype)
+            if grad_hidden is not None:
+                grad_hidden[piece] = by_logits @ weight_VH.to(hidden.dtype)
+            if grad_weight is not None:
+                grad_weight.addmm_(by_logits.T.to(weight_VH.dtype), hidden.to(weight_VH.dtype))
+            if grad_bias is not None:
+                grad_bias += by_logits.sum(dim=0)
+        return grad_hidden, grad_weight, grad_bias, None, None, None
+
+
+def _exponentials(
+    hidden_NH: Tensor, weight_VH: Tensor, bias_V: Tensor | None, temperature: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scaled logits less their largest one, `exp` of them [both N, V], and the sum of those [N]."""
+    logits = torch.nn.functional.linear(hidden_NH, weight_VH, bias_V).float()
+    if temperature != 1.0:
+        logits /= temperature
+    logits -= logits.amax(dim=1, keepdim=True)
+    exps = logits.exp()
+    return logits, exps, exps.sum(dim=1)

@@ -1,13 +1,36 @@
-"""Figures of an update, summed over micro-batches and processes before they become means."""
+"""Figures of rollouts and of updates, by the keys of `metrics.jsonl`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from posttrain.objectives import kl_k3
-from posttrain.rl.responses import MicroBatch
+from posttrain.objectives import AgapoAdvantages, GroupType, kl_k3
+from posttrain.rl.responses import MicroBatch, Response
+
+
+def group_figures(result: AgapoAdvantages, outcomes_R: Tensor) -> dict[str, float]:
+    """Shares of group types and their mean advantage, and of live and unscorable samples; outcomes may be NaN."""
+    figures = {}
+    for group_type in GroupType:
+        name, is_type_N = group_type.name.lower(), result.types_N == group_type
+        figures[f"groups/{name}"] = is_type_N.float().mean().item()
+        if is_type_N.any():
+            figures[f"advantage/{name}_mean"] = result.advantages_NG[is_type_N].mean().item()
+    return figures | {
+        "advantage/std": result.std.item(),
+        "outcome": outcomes_R.nanmean().item(),
+        "samples/live": result.is_live_NG.float().mean().item(),
+        "samples/unscorable": outcomes_R.isnan().float().mean().item(),
+    }
+
+
+def token_figures(responses: Sequence[Response], sum_over_ranks: Callable[[int], int]) -> dict[str, float]:
+    """Tokens of live responses, which are trained on, and of the others, which cost no forward pass."""
+    live = sum(int(response.trained.sum()) for response in responses if response.is_live)
+    total = sum(int(response.trained.sum()) for response in responses)
+    return {"tokens/trained": sum_over_ranks(live), "tokens/spared": sum_over_ranks(total - live)}
 
 
 class UpdateFigures(NamedTuple):

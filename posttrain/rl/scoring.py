@@ -6,13 +6,12 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
+from trl.kernels import ChunkedLogProbFunction
 from trl.trainer import utils as trl_utils
 
+from posttrain.objectives import token_scores
 from posttrain.rl.patching import replaced
 from posttrain.rl.responses import MicroBatch
-
-MAX_LOGITS = 2**24  # of one chunk: 64 MB in float32
 
 
 class CompletionScorer:
@@ -59,11 +58,10 @@ class CompletionScorer:
 
 
 class WholeRowHead:
-    """TRL's chunked head with the whole vocabulary of some tokens at a time, in plain torch.
+    """`token_scores` in the place of TRL's chunked head.
 
     The original keeps running sums over tiles of 32,768 columns and recomputes every tile in the backward pass, which a
-    GPU likes; on a CPU it takes about twice as long (docs/results.md). Here only logits beyond `MAX_LOGITS` are
-    recomputed.
+    GPU likes; on a CPU it takes more than twice as long (docs/results.md).
     """
 
     @staticmethod
@@ -73,36 +71,19 @@ class WholeRowHead:
         bias_V: Tensor | None,
         targets_N: Tensor,
         temperature: float,
-        _tile: int,
+        tile: int,
         softcap: float | None,
         logit_scale: float,
         outputs: tuple[str, ...],
     ) -> tuple[Tensor, Tensor | None, None, None, None]:
-        """Log-probabilities [N] and, where asked for, entropies [N] without gradient; the arguments are upstream's."""
-
-        def of_chunk(hidden: Tensor, targets: Tensor) -> Tensor:
-            """Both, as two rows, in float32."""
-            logits = torch.nn.functional.linear(hidden, weight_VH, bias_V).float()
-            if logit_scale != 1.0:
-                logits = logits * logit_scale
-            if softcap is not None:
-                logits = softcap * torch.tanh(logits / softcap)
-            logps = (logits / temperature if temperature != 1.0 else logits).log_softmax(dim=-1)
-            of_targets = logps.gather(-1, targets[:, None])[:, 0]
-            if "entropy" not in outputs:
-                return of_targets[None]
-            with torch.no_grad():
-                entropies = -(logps.exp() * logps).sum(dim=-1)
-            return torch.stack([of_targets, entropies])
-
-        size = max(1, MAX_LOGITS // weight_VH.shape[0])
-        if len(hidden_NH) <= size:
-            rows = of_chunk(hidden_NH, targets_N)
-        else:
-            chunks = zip(torch.split(hidden_NH, size), torch.split(targets_N, size), strict=True)
-            pieces = [checkpoint(of_chunk, *chunk, use_reentrant=False, preserve_rng_state=False) for chunk in chunks]
-            rows = torch.cat(pieces, dim=1)
-        return rows[0], rows[1].detach() if len(rows) == 2 else None, None, None, None
+        """Log-probabilities [N] and entropies [N] without gradient; arguments and results are upstream's."""
+        if softcap is not None:
+            upstream: tuple[Tensor, Tensor | None, None, None, None] = ChunkedLogProbFunction.apply(
+                hidden_NH, weight_VH, bias_V, targets_N, temperature, tile, softcap, logit_scale, outputs
+            )
+            return upstream
+        scores = token_scores(hidden_NH, weight_VH, targets_N, bias_V=bias_V, temperature=temperature / logit_scale)
+        return *scores, None, None, None
 
 
 def _scatter(values_1N: Tensor | None, mask_BT: Tensor) -> Any:

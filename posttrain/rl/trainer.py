@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from posttrain.objectives import (
 from posttrain.rl.alarms import Alarms
 from posttrain.rl.checkpoints import SaveBetweenRollouts
 from posttrain.rl.config import AGAPOConfig
-from posttrain.rl.metrics import UpdateFigures, UpdateSums
+from posttrain.rl.metrics import UpdateFigures, UpdateSums, group_figures, token_figures
 from posttrain.rl.patching import replaced
 from posttrain.rl.prompt_order import EpochOrder, extra_prompts
 from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, split_by_length, unpadded
@@ -145,7 +145,7 @@ class AGAPOTrainer(GRPOTrainer):
         num_groups = len(inputs) * num_processes // self.num_generations
         sampled = self._sample_and_refill(inputs, num_groups)
         result = self._advantages(sampled)
-        self._record_groups(result, sampled.rewards_RF)
+        self._record_all(group_figures(result, sampled.rewards_RF[:, self._outcome_index]))
         self._record_refill(result, num_groups, generations=len(sampled.responses) // len(inputs))
         result = self._advantages(_without_surplus(sampled, result, num_groups))
 
@@ -158,7 +158,7 @@ class AGAPOTrainer(GRPOTrainer):
         self._num_live_sequences = float(is_live.sum())
         self._rollout_step = self.state.global_step
         self._mend_logged_advantages(advantages.tolist())
-        self._record_tokens(responses)
+        self._record_all(token_figures(responses, self._sum_over_ranks))
         if self._on_rollouts is not None:
             types_R = result.types_N.repeat_interleave(self.num_generations)[is_here_R]
             self._on_rollouts(
@@ -261,6 +261,9 @@ class AGAPOTrainer(GRPOTrainer):
 
     def _max_over_ranks(self, value: int) -> int:
         return int(self.accelerator.gather(torch.tensor([value], device=self.accelerator.device)).max())
+
+    def _sum_over_ranks(self, value: int) -> int:
+        return int(self.accelerator.gather(torch.tensor([value], device=self.accelerator.device)).sum())
 
     def _collate(self, responses: Sequence[Response]) -> MicroBatch:
         return collate(responses, pad_id=self._tokenizer.pad_token_id, device=self.accelerator.device)
@@ -373,6 +376,10 @@ class AGAPOTrainer(GRPOTrainer):
         mode = "train" if self.model.training else "eval"
         self._metrics[mode][name].append(value)
 
+    def _record_all(self, figures: Mapping[str, float]) -> None:
+        for name, value in figures.items():
+            self._record(name, value)
+
     def _record_refill(self, result: AgapoAdvantages, num_groups: int, generations: int) -> None:
         """Warns when the extra batches did not suffice."""
         share = _has_signal(result).sum().item() / num_groups
@@ -385,27 +392,6 @@ class AGAPOTrainer(GRPOTrainer):
                 "Prompts too easy or too hard for the model: filter them (posttrain filter)",
                 stacklevel=2,
             )
-
-    def _record_groups(self, result: AgapoAdvantages, rewards_RF: Tensor) -> None:
-        types = result.types_N
-        for group_type in GroupType:
-            self._record(f"groups/{group_type.name.lower()}", (types == group_type).float().mean().item())
-            chosen = result.advantages_NG[types == group_type]
-            if chosen.numel():
-                self._record(f"advantage/{group_type.name.lower()}_mean", chosen.mean().item())
-        self._record("advantage/std", result.std.item())
-        outcomes = rewards_RF[:, self._outcome_index]
-        self._record("outcome", outcomes.nanmean().item())
-        self._record("samples/live", result.is_live_NG.float().mean().item())
-        self._record("samples/unscorable", outcomes.isnan().float().mean().item())
-
-    def _record_tokens(self, responses: Sequence[Response]) -> None:
-        trained = sum(int(response.trained.sum()) for response in responses if response.is_live)
-        spared = sum(int(response.trained.sum()) for response in responses if not response.is_live)
-        both = torch.tensor([[trained, spared]], dtype=torch.float64, device=self.accelerator.device)
-        trained, spared = self.accelerator.gather(both).sum(dim=0).tolist()
-        self._record("tokens/trained", trained)
-        self._record("tokens/spared", spared)
 
     def _mend_logged_advantages(self, advantages: Sequence[float]) -> None:
         """Upstream has just logged its own advantages of this batch; ours take their place."""
