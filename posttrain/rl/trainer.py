@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import requests
 import torch
 from torch import Tensor
 from trl import GRPOTrainer
@@ -79,7 +80,12 @@ class AGAPOTrainer(GRPOTrainer):
 
     def __init__(self, *args: Any, on_rollouts: Callable[[Rollouts], None] | None = None, **kwargs: Any) -> None:
         with replaced(grpo_trainer, "VLLMGeneration", SyncedVLLM):
-            super().__init__(*args, **kwargs)
+            try:
+                super().__init__(*args, **kwargs)
+            except requests.exceptions.ConnectionError as error:
+                raise UserError(
+                    f"vllm_mode is 'server', but there is none: {error}; start one (trl vllm-serve)"
+                ) from error
         self._on_rollouts = on_rollouts
         self._outcome_index = self._find_outcome(self.args.outcome_reward)
         self._policy_scorer = CompletionScorer(self.accelerator.unwrap_model(self.model))
@@ -94,7 +100,7 @@ class AGAPOTrainer(GRPOTrainer):
         self._update_seconds = 0.0  # of the current optimizer step
         self._sums = UpdateSums()
         self.add_callback(SaveBetweenRollouts(self.args))
-        self.add_callback(Alarms(self.args))
+        self.callback_handler.callbacks.insert(0, Alarms(self.args))  # before the trackers: an alarm is a metric, too
 
     def _find_outcome(self, name: str | None) -> int:
         if name is None:
@@ -115,7 +121,15 @@ class AGAPOTrainer(GRPOTrainer):
         began, step = time.perf_counter(), self.state.global_step
         if self.use_vllm:
             self.vllm_generation.begin(step, seed=(self.args.seed, step, self._generation))
-        output = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        try:
+            output = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+        except Exception as error:
+            if not self.use_vllm:
+                raise
+            raise RuntimeError(
+                f"the rollout engine failed at step {step} ({type(error).__name__}: {error}); no update was made with "
+                "these rollouts, and the same command with --resume goes on from the last checkpoint"
+            ) from error
         if self.use_vllm and self.vllm_generation.weights_version != step:
             raise RuntimeError(
                 f"rollouts of step {step} were sampled with the weights of step "

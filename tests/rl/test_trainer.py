@@ -1,6 +1,7 @@
 """`AGAPOTrainer` on a tiny model: the gradient is the objective's, however the batch is cut."""
 
 import inspect
+import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -310,6 +311,25 @@ def test_a_batch_that_nobody_can_judge_ends_the_run(make_trainer: MakeTrainer) -
     trainer = make_trainer(rewards=[unknown])
     with pytest.raises(UserError, match=r"none of the 8 responses of step 0 could be judged by any reward \(unknown\)"):
         trainer.train()
+
+
+def test_an_alarm_reaches_the_trackers(make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: Any) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "events"))
+    trainer = make_trainer(beta=0.1, alarm_kl=1e-9, max_steps=2, report_to=["tensorboard"])
+    with pytest.warns(UserWarning, match="KL to the reference"):
+        trainer.train()
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert [event.step for event in events.Scalars("train/alarm/kl")] == [2]
+
+
+def test_a_server_that_is_not_there_is_named(make_trainer: MakeTrainer) -> None:
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    with pytest.raises(UserError, match=rf"vllm_mode is 'server', but .*{port}.* start one"):
+        make_trainer(use_vllm=True, vllm_mode="server", vllm_server_port=port, vllm_server_timeout=1.0)
 
 
 def test_an_unknown_outcome_reward_is_refused_by_name(make_trainer: MakeTrainer) -> None:

@@ -113,3 +113,11 @@ def test_a_prefix_cache_that_outlives_its_weights_stops_the_run(
     synced_trainer._last_loaded_step = -1
     responses = roll_out(synced_trainer, long_prompts=True)  # with the cache emptied all is well
     update(synced_trainer, responses)
+
+
+def test_an_engine_that_fails_is_named_with_the_step(synced_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = synced_trainer.vllm_generation.llm.llm_engine.model_executor.driver_worker.model_runner
+    monkeypatch.setattr(runner, "input_batch", None)
+    with pytest.raises(RuntimeError, match=r"the rollout engine failed at step \d+ \(.*--resume") as failure:
+        synced_trainer._generate_single_turn([[5, 6, 7]], None, {})
+    assert failure.value.__cause__ is not None
