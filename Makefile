@@ -47,5 +47,4 @@ bench-rl: setup
 	$(BIN)/python tests/benchmarks/update.py $(ARGS)
 
 bench-learning: setup
-	@test -n "$(START)" -a -n "$(DATA)" || { echo "make $@ needs START=model/folder and DATA=runs/demo/data" >&2; exit 2; }
-	$(BIN)/python tests/benchmarks/learning.py --start $(START) --data $(DATA) $(ARGS)
+	$(BIN)/python tests/benchmarks/learning.py $(ARGS)

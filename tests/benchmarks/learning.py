@@ -1,10 +1,11 @@
 """AGAPO against GRPO, RLOO and DAPO: same start, same prompts, same number of samples, several seeds.
 
-    make bench-learning START=runs/demo-0/sft/checkpoints/checkpoint-1000 DATA=runs/demo-0/data
+    posttrain filter recipes/demo/filter.yaml keep.pass_rate_below=0.3    # the prompts that the demo finds hard
+    make bench-learning
 
-Every run samples 512 responses a step (64 prompts of 8), grades them as the demo does and learns from them. AGAPO makes
-one update of each batch; the clipped methods make four, so that their clip has something to clip. The model is then
-evaluated on the validation problems. Runs that are there already are not run again; the table is made of all of them.
+Every run samples 512 responses a batch (64 prompts of 8), grades them and learns from them in four updates, so that a
+clip has something to clip. The model is then evaluated on the validation problems. Runs that are there already are not
+run again; the table and the picture are made of all of them.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 SAMPLES, GROUP_SIZE, MICRO_BATCH = 512, 8, 32
-UPDATES_OF_CLIPPED = 4
+UPDATES = 4  # of each batch, so that a clip has something to clip
 DECODINGS = ("greedy", "T=0.6", "T=1")
 
 
@@ -27,29 +28,32 @@ class Variant:
 
     trainer: str  # agapo, grpo or rloo
     settings: dict[str, Any] = field(default_factory=dict)
-    updates: int = 1  # of each batch of rollouts
+    updates: int = UPDATES
 
 
 VARIANTS = {
     "agapo-penalize": Variant("agapo", {"all_wrong": "penalize"}),
     "agapo-literal": Variant("agapo", {"all_wrong": "literal"}),
     "agapo-drop": Variant("agapo", {"all_wrong": "drop"}),
-    "grpo": Variant("grpo", {"loss_type": "grpo", "scale_rewards": "group"}, UPDATES_OF_CLIPPED),
-    "dapo": Variant("grpo", {"loss_type": "dapo", "scale_rewards": "group", "epsilon_high": 0.28}, UPDATES_OF_CLIPPED),
-    "rloo": Variant("rloo", {}, UPDATES_OF_CLIPPED),
+    "agapo-one-update": Variant("agapo", {"all_wrong": "penalize"}, updates=1),
+    "grpo": Variant("grpo", {"loss_type": "grpo", "scale_rewards": "group"}),
+    "dapo": Variant("grpo", {"loss_type": "dapo", "scale_rewards": "group", "epsilon_high": 0.28}),
+    "rloo": Variant("rloo", {}),
 }
 
 
 def main() -> None:
     """Run what is missing, one process each, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--start", type=Path, required=True, help="the model folder all runs start from")
-    parser.add_argument("--data", type=Path, required=True, help="rl.jsonl and validation.jsonl lie here")
+    demo = Path("runs/demo")
+    parser.add_argument("--start", type=Path, default=demo / "sft/model", help="where all runs start")
+    parser.add_argument("--prompts", type=Path, default=demo / "filter/prompts.jsonl", help="rows to learn from")
+    parser.add_argument("--validation", type=Path, default=demo / "data/validation.jsonl", help="rows to evaluate on")
     parser.add_argument("--out", type=Path, default=Path("runs/learning"))
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--betas", nargs="+", type=float, default=[0.0, 0.01])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--steps", type=int, default=12, help="batches of 512 samples")
+    parser.add_argument("--steps", type=int, default=16, help="batches of 512 samples")
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--only-table", action="store_true")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -65,6 +69,7 @@ def main() -> None:
                     words = [sys.executable, *sys.argv, "--one", variant, str(beta), str(seed)]
                     subprocess.run(words, check=True)
     print_table(args.out)
+    draw_curves(args.out)
 
 
 def folder_of(out: Path, variant: str, beta: float, seed: int) -> Path:
@@ -90,7 +95,7 @@ def learn(args: argparse.Namespace, name: str, beta: float, seed: int) -> None:
         RewardSpec(use="rewards.math_answer:math_answer"),
         RewardSpec(use="rewards.format_tags:format_tags", weight=0.1),
     ]
-    rows = read_all([Source(path=str(args.data / "rl.jsonl"))])
+    rows = read_all([Source(path=str(args.prompts))])
     trainer = make_trainer(args, VARIANTS[name], beta, seed, load_model(section, tokenizer), tokenizer, rewards, rows)
     trainer.train()
     log = [entry for entry in trainer.state.log_history if "rewards/outcome/mean" in entry]
@@ -104,7 +109,7 @@ def learn(args: argparse.Namespace, name: str, beta: float, seed: int) -> None:
             run=str(folder / "eval"),
             label=folder.name,
             model=ModelSection(path=str(folder / "model")),
-            data=DataSection(sources=[Source(path=str(args.data / "validation.jsonl"))]),
+            data=DataSection(sources=[Source(path=str(args.validation))]),
             engine=EngineSection(name="transformers"),
             decodings=[
                 Decoding(name=label, mode="reasoning", temperature=temperature, max_new_tokens=192)
@@ -206,22 +211,53 @@ def make_trainer(
         )
 
 
-def print_table(out: Path) -> None:
-    """Mean over seeds, with the seeds' own figures behind it."""
+def runs_by_method(out: Path) -> dict[str, list[Path]]:
+    """Folders of the finished runs, by method and beta, in the order of their seeds."""
     runs: dict[str, list[Path]] = {}
     for path in sorted(out.glob("*-seed*/eval.json")):
-        runs.setdefault(path.parent.name.rpartition("-seed")[0], []).append(path)
+        runs.setdefault(path.parent.name.rpartition("-seed")[0], []).append(path.parent)
+    return runs
+
+
+def print_table(out: Path) -> None:
+    """Mean over seeds, with the seeds' own figures behind it."""
     lines = [f"| method | {' | '.join(f'{name} %' for name in DECODINGS)} | thinking tokens | seeds |"]
     lines.append("|---|" + "---|" * (len(DECODINGS) + 2))
-    for name, paths in runs.items():
-        evals = [_decodings(path) for path in paths]
+    for name, folders in runs_by_method(out).items():
+        evals = [_decodings(folder / "eval.json") for folder in folders]
         cells = []
         for decoding in DECODINGS:
             each = [100 * one[decoding]["accuracy"]["mean"] for one in evals]
             cells.append(f"{statistics.fmean(each):.1f} ({', '.join(f'{value:.1f}' for value in each)})")
         tokens = statistics.fmean(one["T=0.6"]["thinking_tokens"]["mean"] for one in evals)
-        lines.append(f"| {name} | {' | '.join(cells)} | {tokens:.1f} | {len(paths)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {tokens:.1f} | {len(folders)} |")
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def draw_curves(out: Path) -> None:
+    """`curves.svg`: the share of right samples by batch; the line is the mean of the seeds, the band their range."""
+    import matplotlib.pyplot as plt
+
+    runs = runs_by_method(out)
+    betas = sorted({name.rpartition("-beta")[2] for name in runs})
+    figure, panels = plt.subplots(1, len(betas), figsize=(5 * len(betas), 4), sharey=True, squeeze=False)
+    for panel, beta in zip(panels[0], betas, strict=True):
+        for method in (method for method in VARIANTS if f"{method}-beta{beta}" in runs):
+            files = [folder / "curve.json" for folder in runs[f"{method}-beta{beta}"]]
+            curves = [json.loads(file.read_text())["rewards/outcome/mean"] for file in files]
+            batches = range(1, len(curves[0]) + 1)
+            (line,) = panel.plot(batches, [statistics.fmean(column) for column in zip(*curves, strict=True)])
+            line.set_label(method)
+            lowest, highest = ([pick(column) for column in zip(*curves, strict=True)] for pick in (min, max))
+            panel.fill_between(batches, lowest, highest, color=line.get_color(), alpha=0.12, linewidth=0)
+        panel.set(title=f"beta {beta}", xlabel="batches of 512 samples")
+    panels[0][0].set_ylabel("share right, T = 1")
+    panels[0][-1].legend(frameon=False, fontsize=8)
+    for panel in panels[0]:
+        panel.grid(alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(out / "curves.svg")
 
 
 def _decodings(path: Path) -> dict[str, Any]:
