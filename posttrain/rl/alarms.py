@@ -15,10 +15,12 @@ FIRST_STEPS = 5  # the gradient norm has no usual size before
 
 
 class Alarms(TrainerCallback):
-    """Watches the KL to the reference and the gradient norm; warns, or stops the run, which can be resumed.
+    """Watches how far the policy moves; warns, or stops the run, which can be resumed.
 
-    A wave of rising KL comes before the collapse of the reward (docs/results.md). An alarm is also a metric:
-    `alarm/kl`, `alarm/grad_norm`, 1 at steps where it rang.
+    What a learning rate that is too high shows, and from which figures on, is measured in docs/results.md: the KL to
+    the reference and, where a batch of rollouts serves several updates, the effective sample size of the importance
+    weights. The gradient norm finds what breaks, as a not finite loss. An alarm is also a metric, 1 at steps where it
+    rang: `alarm/kl`, `alarm/ess`, `alarm/grad_norm`.
 
     Args:
         arguments: an `AGAPOConfig`.
@@ -26,6 +28,7 @@ class Alarms(TrainerCallback):
 
     def __init__(self, arguments: Any) -> None:
         self._max_kl: float | None = arguments.alarm_kl
+        self._min_ess: float | None = arguments.alarm_ess
         self._max_ratio: float | None = arguments.alarm_grad_norm
         self._stops: bool = arguments.alarm_action == "stop"
         self._norms: deque[float] = deque(maxlen=RECENT_STEPS)
@@ -40,29 +43,35 @@ class Alarms(TrainerCallback):
         """Once an optimizer step, with `logging_steps: 1`."""
         if logs is None:
             return
-        rung = [*self._kl(logs), *self._grad_norm(logs)]
+        found = {"kl": self._kl(logs), "ess": self._ess(logs), "grad_norm": self._grad_norm(logs)}
+        rung = {name: words for name, words in found.items() if words}
         if not rung:
             return
-        words = f"step {state.global_step}: {'; '.join(rung)}. The learning rate is probably too high"
+        logs |= {f"alarm/{name}": 1.0 for name in rung}
+        words = f"step {state.global_step}: {'; '.join(rung.values())}. The learning rate is probably too high"
         if self._stops:
             raise UserError(f"{words}: lower trainer.learning_rate and go on from a checkpoint (alarm_action: stop)")
         warnings.warn(words, stacklevel=2)
 
-    def _kl(self, logs: dict[str, Any]) -> list[str]:
-        kl = logs.get("kl")
+    def _kl(self, logs: dict[str, Any]) -> str | None:
+        kl = logs.get("kl_per_token")
         if self._max_kl is None or kl is None or kl <= self._max_kl:
-            return []
-        logs["alarm/kl"] = 1.0
-        return [f"KL to the reference is {kl:.3g} nats a response, alarm_kl is {self._max_kl:g}"]
+            return None
+        return f"KL to the reference is {kl:.3g} nats a token, alarm_kl is {self._max_kl:g}"
 
-    def _grad_norm(self, logs: dict[str, Any]) -> list[str]:
+    def _ess(self, logs: dict[str, Any]) -> str | None:
+        ess = logs.get("rollout/ess")
+        if self._min_ess is None or ess is None or ess >= self._min_ess:
+            return None
+        return f"effective sample size of the importance weights is {ess:.3g}, alarm_ess is {self._min_ess:g}"
+
+    def _grad_norm(self, logs: dict[str, Any]) -> str | None:
         norm = logs.get("grad_norm")
         if self._max_ratio is None or norm is None:
-            return []
+            return None
         usual = median(self._norms) if len(self._norms) >= FIRST_STEPS else math.inf
         if math.isfinite(norm):
             self._norms.append(norm)
             if norm <= self._max_ratio * usual:
-                return []
-        logs["alarm/grad_norm"] = 1.0
-        return [f"the gradient norm is {norm:.3g}, usual is {usual:.3g}, alarm_grad_norm is {self._max_ratio:g} times"]
+                return None
+        return f"the gradient norm is {norm:.3g}, usual is {usual:.3g}, alarm_grad_norm is {self._max_ratio:g} times"

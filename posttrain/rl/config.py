@@ -38,7 +38,8 @@ class AGAPOConfig(GRPOConfig):
         refill_max_extra_batches: how many further batches of prompts a step may sample when too few groups carry
             signal (an advantage that is not zero); 0: none. Groups beyond a full batch are left out.
         refill_below: the share of a batch's groups below which it is refilled.
-        alarm_kl: mean KL to the reference (nats a response) above which an alarm rings; None: never.
+        alarm_kl: KL to the reference (nats a token) above which an alarm rings; None: never.
+        alarm_ess: effective sample size of the importance weights (1: all equal) below which one rings; None: never.
         alarm_grad_norm: how many times its usual size (median of 20 steps) the gradient norm may have; None: any.
         alarm_action: what an alarm does: `warn`, or `stop` the run.
     """
@@ -55,7 +56,8 @@ class AGAPOConfig(GRPOConfig):
     outcome_reward: str | None = field(default=None)
     refill_max_extra_batches: int = field(default=0)
     refill_below: float = field(default=0.5)
-    alarm_kl: float | None = field(default=None)
+    alarm_kl: float | None = field(default=0.1)
+    alarm_ess: float | None = field(default=0.95)
     alarm_grad_norm: float | None = field(default=10.0)
     alarm_action: Literal["warn", "stop"] = field(default="warn")
 
@@ -73,6 +75,7 @@ class AGAPOConfig(GRPOConfig):
             "max_mismatch_kl",
             "std_floor",
             "alarm_kl",
+            "alarm_ess",
             "alarm_grad_norm",
         ):
             value = getattr(self, name)

@@ -367,6 +367,7 @@ class AGAPOTrainer(GRPOTrainer):
         self._record("entropy", figures.entropy)
         if self.beta != 0.0 and self.args.kl_estimator != "k1_in_reward":
             self._record("kl", figures.kl)
+            self._record("kl_per_token", figures.kl * figures.responses / figures.tokens)
         if figures.scored_tokens == 0:
             return
         self._record("rollout/importance_weight_mean", figures.weight_mean)

@@ -7,11 +7,14 @@ from posttrain.errors import UserError
 from posttrain.rl.alarms import Alarms
 
 
-def alarms(kl: float | None = 10.0, grad_norm: float | None = 5.0, action: str = "warn") -> Alarms:
-    return Alarms(SimpleNamespace(alarm_kl=kl, alarm_grad_norm=grad_norm, alarm_action=action))
+def alarms(
+    kl: float | None = 0.1, ess: float | None = 0.95, grad_norm: float | None = 5.0, action: str = "warn"
+) -> Alarms:
+    return Alarms(SimpleNamespace(alarm_kl=kl, alarm_ess=ess, alarm_grad_norm=grad_norm, alarm_action=action))
 
 
-def log(callback: Alarms, step: int, **logs: Any) -> dict[str, Any]:
+def log(callback: Alarms, step: int, **figures: Any) -> dict[str, Any]:
+    logs = {"rollout/ess" if name == "ess" else name: value for name, value in figures.items()}
     callback.on_log(None, SimpleNamespace(global_step=step), None, logs)
     return logs
 
@@ -20,12 +23,20 @@ def log(callback: Alarms, step: int, **logs: Any) -> dict[str, Any]:
 def test_usual_figures_are_quiet() -> None:
     callback = alarms()
     for step in range(30):
-        assert not any(key.startswith("alarm") for key in log(callback, step, kl=2.0, grad_norm=1.0 + step % 3))
+        assert not any(
+            key.startswith("alarm")
+            for key in log(callback, step, kl_per_token=0.02, ess=0.99, grad_norm=1.0 + step % 3)
+        )
 
 
 def test_a_kl_beyond_its_limit_rings_and_is_logged() -> None:
-    with pytest.warns(UserWarning, match=r"step 7: KL to the reference is 12 nats a response, alarm_kl is 10"):
-        assert log(alarms(), 7, kl=12.0)["alarm/kl"] == 1.0
+    with pytest.warns(UserWarning, match=r"step 7: KL to the reference is 0\.2 nats a token, alarm_kl is 0\.1"):
+        assert log(alarms(), 7, kl_per_token=0.2)["alarm/kl"] == 1.0
+
+
+def test_a_small_effective_sample_size_rings_and_is_logged() -> None:
+    with pytest.warns(UserWarning, match=r"effective sample size .* is 0\.9, alarm_ess is 0\.95"):
+        assert log(alarms(), 7, ess=0.9)["alarm/ess"] == 1.0
 
 
 @pytest.mark.parametrize("norm", [6.0, float("nan"), float("inf")])
@@ -43,13 +54,13 @@ def test_a_large_norm_at_the_start_is_not_unusual() -> None:
 
 def test_an_alarm_can_stop_the_run() -> None:
     with pytest.raises(UserError, match=r"step 3: KL .* lower trainer\.learning_rate"):
-        log(alarms(action="stop"), 3, kl=11.0)
+        log(alarms(action="stop"), 3, kl_per_token=1.0)
 
 
 @pytest.mark.filterwarnings("error")
 def test_no_limit_is_no_alarm() -> None:
-    callback = alarms(kl=None, grad_norm=None)
-    assert log(callback, 1, kl=1e9, grad_norm=float("nan")).keys() == {"kl", "grad_norm"}
+    logs = log(alarms(kl=None, ess=None, grad_norm=None), 1, kl_per_token=1e9, ess=0.0, grad_norm=float("nan"))
+    assert not any(key.startswith("alarm") for key in logs)
 
 
 def test_a_resumed_run_knows_what_is_usual() -> None:
