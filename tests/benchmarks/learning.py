@@ -19,6 +19,7 @@ from typing import Any
 
 SAMPLES, GROUP_SIZE, MICRO_BATCH = 512, 8, 32
 UPDATES = 4  # of each batch, so that a clip has something to clip
+T_975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # Student's t, 1 to 9 degrees of freedom
 DECODINGS = ("greedy", "T=0.6", "T=1")
 
 
@@ -69,6 +70,7 @@ def main() -> None:
                     words = [sys.executable, *sys.argv, "--one", variant, str(beta), str(seed)]
                     subprocess.run(words, check=True)
     print_table(args.out)
+    print_differences(args.out)
     draw_curves(args.out)
 
 
@@ -220,18 +222,39 @@ def runs_by_method(out: Path) -> dict[str, list[Path]]:
 
 
 def print_table(out: Path) -> None:
-    """Mean over seeds, with the seeds' own figures behind it."""
-    lines = [f"| method | {' | '.join(f'{name} %' for name in DECODINGS)} | thinking tokens | seeds |"]
+    """Mean over seeds, with the seeds' own figures behind it; `while learning` is the mean share over all batches."""
+    lines = [f"| method | {' | '.join(f'{name} %' for name in DECODINGS)} | while learning % | thinking tokens |"]
     lines.append("|---|" + "---|" * (len(DECODINGS) + 2))
     for name, folders in runs_by_method(out).items():
         evals = [_decodings(folder / "eval.json") for folder in folders]
-        cells = []
-        for decoding in DECODINGS:
-            each = [100 * one[decoding]["accuracy"]["mean"] for one in evals]
-            cells.append(f"{statistics.fmean(each):.1f} ({', '.join(f'{value:.1f}' for value in each)})")
+        columns = [[100 * one[decoding]["accuracy"]["mean"] for one in evals] for decoding in DECODINGS]
+        columns.append([while_learning(folder) for folder in folders])
+        cells = [f"{statistics.fmean(each):.1f} ({', '.join(f'{value:.1f}' for value in each)})" for each in columns]
         tokens = statistics.fmean(one["T=0.6"]["thinking_tokens"]["mean"] for one in evals)
-        lines.append(f"| {name} | {' | '.join(cells)} | {tokens:.1f} | {len(folders)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {tokens:.1f} |")
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def while_learning(folder: Path) -> float:
+    """Mean share of right samples over all batches of a run, in percent."""
+    curve = json.loads((folder / "curve.json").read_text())["rewards/outcome/mean"]
+    return 100 * statistics.fmean(curve)
+
+
+def print_differences(out: Path, base: str = "agapo-penalize") -> None:
+    """Each method less `base` while learning, paired by seed and beta, with a 95 % interval (Student's t)."""
+    for method in (method for method in VARIANTS if method != base):
+        pairs = [
+            (folder, out / folder.name.replace(method, base, 1))
+            for folder in sorted(path.parent for path in out.glob(f"{method}-beta*-seed*/eval.json"))
+        ]
+        apart = [while_learning(ours) - while_learning(theirs) for ours, theirs in pairs if theirs.is_dir()]
+        if 1 < len(apart) <= len(T_975) + 1:
+            half = T_975[len(apart) - 2] * statistics.stdev(apart) / len(apart) ** 0.5
+            sys.stdout.write(
+                f"{method} - {base}: {statistics.fmean(apart):+.1f} points while learning, "
+                f"[{statistics.fmean(apart) - half:+.1f}, {statistics.fmean(apart) + half:+.1f}], {len(apart)} pairs\n"
+            )
 
 
 def draw_curves(out: Path) -> None:
