@@ -38,12 +38,19 @@ _SCRIPTS = {
     "greek": r"\u0370-\u03ff",
     "hebrew": r"\u0591-\u05ea",
     "thai": r"\u0e01-\u0e3a\u0e40-\u0e4e",
+    "bengali": r"\u0980-\u09e3",
+    "gurmukhi": r"\u0a01-\u0a51\u0a59-\u0a5e\u0a70-\u0a75",
+    "gujarati": r"\u0a81-\u0ae3",
+    "tamil": r"\u0b82-\u0bd7",
+    "telugu": r"\u0c00-\u0c63",
+    "kannada": r"\u0c80-\u0ce3",
+    "malayalam": r"\u0d00-\u0d63",
 }
 _RUN = re.compile(
     "|".join(rf"(?P<{script}>[{signs}]+)" for script, signs in _SCRIPTS.items()) + r"|(?P<other>[^\W\d_]+)"
 )
 _LANGUAGES = {
-    "latin": "cs da de en es fi fr hr hu id it nl no pl pt ro sv tr vi",
+    "latin": "cs da de en es fi fr hr hu id it nl no pl pt ro sv sw tr vi",
     "hangul": "ko",
     "kana": "ja",
     "han": "zh",
@@ -53,8 +60,15 @@ _LANGUAGES = {
     "greek": "el",
     "hebrew": "he",
     "thai": "th",
+    "bengali": "bn",
+    "gurmukhi": "pa",
+    "gujarati": "gu",
+    "tamil": "ta",
+    "telugu": "te",
+    "kannada": "kn",
+    "malayalam": "ml",
 }
-_KNOWN = sorted(" ".join(_LANGUAGES.values()).split())
+KNOWN_LANGUAGES = sorted(" ".join(_LANGUAGES.values()).split())
 _COMMON = frozenset({"de", "en", "es", "fr", "it", "pt"})
 
 
@@ -131,8 +145,8 @@ def language(attempt: Attempt) -> Verdict:
         asked = detect_language(_question(attempt))
         if asked is None:
             return Verdict(None, reason="no row['language'], and too few words in the question to tell")
-    if asked not in _KNOWN:
-        return Verdict(None, reason=f"asked in {asked!r}, need one of {', '.join(_KNOWN)}")
+    if asked not in KNOWN_LANGUAGES:
+        return Verdict(None, reason=f"asked in {asked!r}, need one of {', '.join(KNOWN_LANGUAGES)}")
     spoken = detect_language(attempt.answer, expected=asked)
     if spoken is None:
         return Verdict(None, reason="too few words to tell the language")
