@@ -2,7 +2,8 @@ r"""Is the answer in the language of the question?
 
 This is the language-consistency reward of EXAONE 4.0 section 2.4.3. Scripts decide first, because a script cannot be
 guessed wrong: Korean is told by Hangul. Only where a script writes several languages does a detector choose among them
-(py3langid: byte n-grams and naive Bayes, so the same text gets the same language everywhere).
+(py3langid: byte n-grams and naive Bayes, so the same text gets the same language everywhere); in answers of a word or
+two that it cannot tell, function words do.
 
 Limits, on purpose: the language of *most* words wins, so one foreign sentence in a long answer passes; a language that
 is not in the list counts as the nearest one of its script that is; a single name or number cannot be judged.
@@ -17,7 +18,7 @@ from typing import Any
 from rewards.contract import Attempt, Case, Reward, Verdict
 
 _MAX_CHARACTERS = 20_000  # a language shows long before that
-_MIN_PROBABILITY = 0.5  # below it, nobody could tell
+_SURE, _LIKELY = 0.7, 0.5  # probabilities that the detector gives to its choice
 
 # What belongs to no language: code, mathematics, commands, tags, addresses. Every pattern stops at the next opening
 # sign of its own kind, so that a text of a thousand openings without an end is still read in linear time.
@@ -70,6 +71,16 @@ _LANGUAGES = {
 }
 KNOWN_LANGUAGES = sorted(" ".join(_LANGUAGES.values()).split())
 _COMMON = frozenset({"de", "en", "es", "fr", "it", "pt"})
+_ENGLISH_WORDS = """
+    the of and to in is are was were be been it its this that these those we you they she what which who when where how
+    why with for from by at as an on or if then than so not do does did have had will would can could should there here
+    my your our their about into only let let's answer therefore hence since because first next thus yes
+"""
+_SPANISH_WORDS = """
+    el los las unos unas del y en es era qué sus con cómo pero más él ella esto eso estos hay sí cuando donde entonces
+    luego porque también muy al ya tanto así desde hasta respuesta primero por
+"""
+_ENGLISH, _SPANISH = frozenset(_ENGLISH_WORDS.split()), frozenset(_SPANISH_WORDS.split())
 
 
 def detect_language(text: str, expected: str | None = None) -> str | None:
@@ -79,8 +90,8 @@ def detect_language(text: str, expected: str | None = None) -> str | None:
 
     Args:
         text: The text.
-        expected: The language that it should be in: a few words that could be of many languages ("Water boils faster
-            here.") are then compared once more, with this one and the most common ones alone.
+        expected: The language that it should be in. A few words may be of many languages ("Water boils faster here.");
+            they are then compared with this one and the most common ones alone.
 
     Returns:
         A code of ISO 639-1; "other" for a script that is not known; None when there are no words, or too few to tell.
@@ -100,11 +111,18 @@ def detect_language(text: str, expected: str | None = None) -> str | None:
     languages = frozenset(_LANGUAGES[script].split())
     if len(languages) == 1:
         return min(languages)
-    words = " ".join(run for name, run in runs if name == script)
-    language = _nearest(words, languages)
-    if language is None and expected in languages:
-        language = _nearest(words, languages & (_COMMON | {expected}))
-    return language
+    words = [run for name, run in runs if name == script]
+    return _nearest(words, languages, _SURE) or _from_few_words(words, languages, expected)
+
+
+def _from_few_words(words: list[str], languages: frozenset[str], expected: str | None) -> str | None:
+    """What the detector is not sure of. Where English or Spanish may be expected, their function words know better."""
+    if expected in ("en", "es") or expected not in languages:
+        english, spanish = (sum(word in known for word in words) for known in (_ENGLISH, _SPANISH))
+        if english != spanish:
+            return "en" if english > spanish else "es"
+    likely = languages & (_COMMON | {expected}) if expected else languages
+    return _nearest(words, languages, _LIKELY) or _nearest(words, likely or languages, _LIKELY)
 
 
 def _count_words(script: str, run: str) -> float:
@@ -114,9 +132,9 @@ def _count_words(script: str, run: str) -> float:
     return len(run) / 2 if script in ("kana", "han") else 1
 
 
-def _nearest(text: str, languages: frozenset[str]) -> str | None:
-    language, probability = _detector(languages).classify(text)
-    return str(language) if probability >= _MIN_PROBABILITY else None
+def _nearest(words: list[str], languages: frozenset[str], min_probability: float) -> str | None:
+    language, probability = _detector(languages).classify(" ".join(words))
+    return str(language) if probability >= min_probability else None
 
 
 @lru_cache(maxsize=64)

@@ -32,7 +32,7 @@ from typing import Any
 
 from rewards._boxed import last_box
 from rewards._python_literals import is_plain_formula, is_plain_literal
-from rewards.contract import Attempt, Case, Reward, Verdict
+from rewards.contract import Attempt, Case, Reward, Verdict, make_attempt
 
 _MAX_CHARACTERS = 10_000  # boards and long lists are far below
 _INSTRUCTION = "Write the final answer between <answer> and </answer>."
@@ -189,8 +189,7 @@ def make_rows(task: str, *, size: int, seed: int, **config: Any) -> Iterator[dic
 
 
 def _accepts_its_own_answer(row: Mapping[str, Any]) -> bool:
-    attempt = Attempt([], f"<answer>{row['answer']}</answer>", None, "non_reasoning", False, 0, 0, row)
-    return ReasoningGym()(attempt).score == 1.0
+    return ReasoningGym()(make_attempt(f"<answer>{row['answer']}</answer>", row)).score == 1.0
 
 
 def _main() -> None:

@@ -32,15 +32,17 @@ def read_constraints(row: Mapping[str, Any]) -> tuple[list[Constraint], list[str
         return [], ["row['instruction_id_list'] is needed: a list of ids"]
     for name in ids:
         if name not in CHECKERS:
-            near = "".join(
-                f"; did you mean {known!r}?" for known in difflib.get_close_matches(str(name), CHECKERS, n=1)
-            )
-            raise ValueError(f"unknown instruction id {name!r}{near} Known: {', '.join(CHECKERS)}")
+            near = difflib.get_close_matches(str(name), CHECKERS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ValueError(f"unknown instruction id {name!r}; {hint}known are {', '.join(CHECKERS)}")
     if not isinstance(kwargs, list) or len(kwargs) != len(ids):
         found = f"{len(kwargs)} entries" if isinstance(kwargs, list) else type(kwargs).__name__
         return [], [f"row['kwargs'] has {found}, need a list with one entry for each of the {len(ids)} ids"]
     constraints, faults = [], []
     for name, given in zip(ids, kwargs, strict=True):
+        if not isinstance(given, Mapping | None):
+            faults.append(f"{name}: its kwargs are a {type(given).__name__}, need an object")
+            continue
         # Tables give every entry all arguments that there are, null where they were absent.
         arguments = {key: _number(value) for key, value in (given or {}).items() if value is not None}
         faults += [f"{name}: {fault}" for fault in _faults(CHECKERS[name], arguments)]
@@ -54,17 +56,13 @@ def _number(value: Any) -> Any:
 
 def _faults(check: Callable[..., str], arguments: Mapping[str, Any]) -> list[str]:
     wanted = {name: each.annotation for name, each in inspect.signature(check).parameters.items() if name != "text"}
-    missing = [f"{name} is missing" for name in wanted if name not in arguments]
-    unknown = [f"takes no {name}" for name in arguments if name not in wanted]
-    return (
-        missing
-        + unknown
-        + [
-            f"{name} is {arguments[name]!r}, need {need}"
-            for name, annotation in wanted.items()
-            if name in arguments and (need := _need(name, annotation, arguments[name]))
-        ]
-    )
+    faults = [f"{name} is missing" for name in wanted if name not in arguments]
+    for name, value in arguments.items():
+        if name not in wanted:
+            faults.append(f"takes no {name}")
+        elif need := _need(name, wanted[name], value):
+            faults.append(f"{name} is {value!r}, need {need}")
+    return faults
 
 
 def _need(name: str, annotation: Any, value: Any) -> str:

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from rewards import make_attempt
-from rewards.language import detect_language, language
+from rewards.language import _ENGLISH, _SPANISH, detect_language, language
 
 
 @pytest.mark.parametrize(
@@ -70,6 +70,25 @@ def test_only_an_answer_in_the_language_that_was_asked_for_is_right(asked: str, 
         verdict = language(make_attempt(answer, {"language": asked}))
         assert verdict.score == (asked == spoken), verdict
         assert verdict.outcome is None
+
+
+@pytest.mark.parametrize(
+    ("spoken", "answers"),
+    [
+        ("en", ["It is 7.", "So x = 7.", "Thus, 7.", "We get 7.", "Answer: 7", "Yes.", "The last digit is 7."]),
+        ("es", ["Es 7.", "Por tanto, 7.", "Eso da 7.", "Respuesta: 7", "Sí.", "Hay 3.", "La última cifra es 7."]),
+        ("ko", ["7입니다.", "네.", "답: 7개"]),
+    ],
+)
+def test_an_answer_of_a_word_or_two_is_told_too(spoken: str, answers: list[str]) -> None:
+    for answer in answers:
+        for asked in ("en", "es", "ko"):
+            verdict = language(make_attempt(answer, {"language": asked}))
+            assert verdict.score == (asked == spoken), (answer, verdict)
+
+
+def test_no_function_word_counts_for_both_languages() -> None:
+    assert not _ENGLISH & _SPANISH
 
 
 def test_without_a_language_in_the_row_the_last_question_decides() -> None:
