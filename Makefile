@@ -13,6 +13,8 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps pycosat==0.6.6 \
+	  || echo "without a C compiler there is no pycosat, and without that no reward rewards.reasoning_gym; all else works"
 	@touch $@
 
 demo: setup

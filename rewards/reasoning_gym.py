@@ -141,10 +141,10 @@ def _dataset(task: str, config: Mapping[str, Any]) -> Any:
     try:
         from reasoning_gym.factory import DATASETS, create_dataset
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "reasoning_gym":
-            raise
         raise ModuleNotFoundError(
-            "the package reasoning-gym is not installed; this reward needs it: pip install 'posttrain[reasoning-gym]'"
+            f"this reward needs reasoning-gym, and there is no module {error.name!r}: pip install "
+            "'posttrain[reasoning-gym]' (with a C compiler, for pycosat)",
+            name=error.name,
         ) from error
     if task not in DATASETS:
         near = "".join(f"; did you mean {name!r}?" for name in difflib.get_close_matches(task, DATASETS, n=1))
