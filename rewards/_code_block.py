@@ -9,7 +9,8 @@ def last_code_block(text: str) -> str | None:
     Marked ones come first, because answers like to end with a block of what the program prints.
     """
     blocks: dict[bool, str] = {}  # by whether they are marked
-    language, lines = None, []
+    language: str | None = None
+    lines: list[str] = []
     for line in text.splitlines(keepends=True):
         bare = line.strip()
         if language is None:

@@ -15,7 +15,9 @@ def is_equal(value: Any, expected: Any, tolerance: float = 0.0) -> bool:
         pairs = zip(value, expected, strict=False)
         return len(value) == len(expected) and all(is_equal(*pair, tolerance) for pair in pairs)
     if isinstance(value, dict) and isinstance(expected, dict):
-        return _typed(value) == _typed(expected) and all(is_equal(value[key], expected[key], tolerance) for key in value)
+        return _typed(value) == _typed(expected) and all(
+            is_equal(value[key], expected[key], tolerance) for key in value
+        )
     if isinstance(value, set) and isinstance(expected, set):
         return _typed(value) == _typed(expected)
     if _is_number(value) and _is_number(expected):

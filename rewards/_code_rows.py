@@ -103,7 +103,9 @@ def _cases(name: str | None, inputs: Any, outputs: Any) -> Calls | Programs:
         else:
             raise ValueError(f"got arguments of type {type(given).__name__}, need a list")
     is_text = isinstance(inputs[0], str)
-    if not is_text and all(isinstance(result, list) and len(result) == 1 for result in expected):  # maybe APPS wraps them
+    if not is_text and all(
+        isinstance(result, list) and len(result) == 1 for result in expected
+    ):  # maybe APPS wraps them
         return Calls(name, arguments, [OneOf((result, result[0])) for result in expected])
     return Calls(name, arguments, expected)
 
@@ -147,7 +149,8 @@ def _checks(tests: Mapping[str, Any]) -> Checks:
 
 def _free_names(source: str) -> set[str]:
     """What the code uses and defines nowhere."""
-    used, defined = set(), set(dir(builtins))
+    used: set[str] = set()
+    defined = set(dir(builtins))
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else defined).add(node.id)

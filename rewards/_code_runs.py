@@ -9,7 +9,8 @@ from typing import Any
 from rewards._code_equal import is_equal, is_same_text
 from rewards._code_rows import Calls, Checks, OneOf, Programs, Tests
 from rewards._sandbox.limits import Limits
-from rewards._sandbox.sandbox import Cause, AnswerError, Sandbox, Tier
+from rewards._sandbox.process import Tier
+from rewards._sandbox.sandbox import AnswerError, Cause, Sandbox
 
 _SHOWN = 60  # characters of a value in a reason
 

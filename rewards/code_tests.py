@@ -1,4 +1,4 @@
-"""Does the code in the answer pass the tests of its row?
+r"""Does the code in the answer pass the tests of its row?
 
 The last code block of the answer is run, in a sandbox (`_sandbox`). It never meets an expected result: inputs go in,
 plain values come out and are compared here. So an answer can end its process, patch what it finds, or print that it
@@ -6,22 +6,22 @@ has passed; it gains nothing by it.
 
 `row["tests"]` is one of these, or one of these as JSON text:
 
-- programs: `{"inputs": ["3\\n", ...], "outputs": ["6\\n", ...]}` (APPS, TACO, DeepCoder), what they read and print. Equal
-  are the same lines in the same number, but for white space at their ends and at the very end.
-- calls: `{"fn_name": "double", "inputs": [[3], ...], "outputs": [6, ...]}`, a list of arguments and a result each, also of
-  a method of `class Solution`. Equal are plain values of the same types: True is not 1; 2 is 2.0; a tuple is a list of
-  the same items, since JSON has no tuples; keys of a dictionary are strings, as in JSON. Where all results of a row
+- programs: `{"inputs": ["3\n", ...], "outputs": ["6\n", ...]}` (APPS, TACO, DeepCoder), what they read and print. The
+  same lines in the same number are equal, but for white space at their ends and at the very end.
+- calls: `{"fn_name": "double", "inputs": [[3], ...], "outputs": [6, ...]}`, a list of arguments and a result each, also
+  for a method of `class Solution`. Plain values of the same types are equal: True is not 1; 2 is 2.0; a tuple is a list
+  of the same items, since JSON has no tuples; keys of a dictionary are strings, as in JSON. Where all results of a row
   are lists of one item, that item alone is right too (APPS wraps them).
-- a list of `{"input": ..., "output": ...}`, for programs or, with `fn_name` or `metadata.func_name`, for calls; as text
-  an input has an argument a line, in JSON, and the output is JSON (LiveCodeBench).
+- a list of `{"input": ..., "output": ...}`, for programs or, with `fn_name` or `metadata.func_name`, for calls; input
+  that is text then has an argument a line, in JSON, and the output is JSON (LiveCodeBench).
 - code: `{"check": "def check(candidate): ...", "fn_name": "double", "setup": ""}` (HumanEval), or a list of asserts,
   alone or as `check` (MBPP). It runs in a sandbox of its own where the names that it uses and does not define stand
   for the answer's: arguments and results are copied from one to the other and must be plain values (None, bool, int,
   float, str, list, tuple, set, dict). `setup` is code of the tests' own, such as HumanEval's prompt.
 
 How long it takes: all tests of a row share one `wall_s`, and are tried a second time where the sandbox broke, or where
-the machine was so busy that the answer ran out of time without having had it. So a verdict takes at most twice `wall_s`:
-keep that below `grading.timeout_s` of the recipe, which is for all rewards of an attempt together.
+the machine was so busy that the answer ran out of time without having had it. So a verdict takes at most twice
+`wall_s`: keep that below `grading.timeout_s` of the recipe, which is for all rewards of an attempt together.
 """
 
 import time

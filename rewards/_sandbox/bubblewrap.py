@@ -1,7 +1,7 @@
 """Tier A: bubblewrap gives the answer namespaces of its own and a root of which it can write /tmp alone.
 
 https://github.com/containers/bubblewrap, a package of every distribution. No new /proc: where a container masks parts
-of its own (most do), the kernel refuses to mount one. Every tmpfs has a size, because it is memory that no limit counts.
+of its own (most do), the kernel refuses to mount one. A tmpfs has a size, because it is memory that no limit counts.
 """
 
 import shutil
@@ -11,9 +11,10 @@ from rewards._sandbox.world import READABLE, interpreter_prefix
 
 _MIB = 2**20
 _ISOLATION = (
-    "--unshare-all --unshare-user --disable-userns --die-with-parent --new-session --as-pid-1"
-    " --cap-drop ALL --uid 65534 --gid 65534 --clearenv"
-).split()  # fmt: skip
+    *("--unshare-all", "--unshare-user", "--disable-userns"),
+    *("--die-with-parent", "--new-session", "--as-pid-1"),
+    *("--cap-drop", "ALL", "--uid", "65534", "--gid", "65534", "--clearenv"),
+)
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
 

@@ -122,8 +122,8 @@ class Runner:
         """Run the answer as a program of its own."""
         os.dup2(self._stdin, 0)
         os.dup2(self._stdout, 1)
-        sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115, PTH123
-        sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115, PTH123
+        sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
         try:
             _execute(sources, "answer.py", _module("__main__").__dict__)
         except SystemExit as error:
@@ -133,7 +133,7 @@ class Runner:
         return '["done"]'
 
     def check(self, setup: str, tests: str, names: list[str], entry: str | None) -> str:
-        """Run tests whose `names` stand for functions of an answer elsewhere; then `check` of `entry`, if they have it."""
+        """Run tests whose `names` stand for functions of an answer elsewhere, and their `check` of `entry`, if any."""
         scope: dict[str, Any] = {"__name__": "tests"}
         _execute([setup], "setup.py", scope)
         scope |= {name: self._stand_in(name) for name in names}
@@ -198,7 +198,7 @@ def _end_as_a_process_does() -> None:
 def set_limits(cpu_s: int, memory_mb: int, file_mb: int) -> None:
     """Bind this process for good: the hard limits are the same.
 
-    At the CPU limit the kernel kills: the signal that a lower soft limit sends first is ignored by process 1 of bubblewrap.
+    At the CPU limit the kernel kills. It would warn at a lower soft limit, but process 1 of bubblewrap is deaf to it.
     """
     mib = 2**20
     for limit, value in (

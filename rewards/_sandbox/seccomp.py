@@ -92,7 +92,10 @@ def filter_program(*, allow_exec: bool) -> bytes:
     code.on_argument(_SOCKETPAIR, 1, mask=_SOCK_TYPE, allowed=_SOCK_STREAM)
     code.on_argument(_PRLIMIT, 0, allowed=0)  # its own limits, not those of another process
     code.on_argument(_PRCTL, 0, refused=_PR_SET_PDEATHSIG)  # it ends with us, like it or not
-    for numbers, argument in ((_OPEN, 1), (_OPENAT, 2)):  # to empty a file without writing: Landlock 1 and 2 let it pass
+    for numbers, argument in (
+        (_OPEN, 1),
+        (_OPENAT, 2),
+    ):  # to empty a file without writing: Landlock 1 and 2 let it pass
         for no_writing in (0, _O_ACCMODE):
             code.on_argument(numbers, argument, mask=_O_ACCMODE | _O_TRUNC, refused=no_writing | _O_TRUNC)
     for numbers in _EXITS:
@@ -134,7 +137,7 @@ class _Program:
         refused: int | None = None,
         with_answer: int = _EPERM,
     ) -> None:
-        """One system call by one argument (its lower 32 bits, under `mask`): all but `allowed`, or none but `refused`."""
+        """One system call by the lower 32 bits of an argument under `mask`: only `allowed`, or all but `refused`."""
         number = numbers[self.column]
         if number is None:
             return

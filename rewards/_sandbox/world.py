@@ -3,9 +3,7 @@
 import sys
 from pathlib import Path
 
-READABLE = tuple(
-    path for path in map(Path, ("/usr", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache")) if path.exists()
-)
+READABLE = tuple(path for path in map(Path, ("/usr", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache")) if path.exists())
 
 
 def interpreter() -> str:
