@@ -3,12 +3,13 @@
 It is sent as code, so it imports nothing of ours.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
-import signal
-from typing import Any
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS = 1, 22, 38  # <linux/prctl.h>
+_SIGKILL = 9  # importing `signal` takes its time
 _SECCOMP_MODE_FILTER, _LANDLOCK_RESTRICT_SELF, _CAPABILITY_VERSION = 2, 446, 0x20080522
 
 
@@ -35,10 +36,10 @@ def confine(parent: int, ruleset_fd: int | None, seccomp: bytes | None) -> None:
         if result != 0:
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-    def prctl(option: int, *arguments: Any) -> None:
+    def prctl(option: int, *arguments: object) -> None:
         need(libc.prctl(option, *arguments, *[0] * (4 - len(arguments))))
 
-    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    prctl(_PR_SET_PDEATHSIG, _SIGKILL)
     if os.getppid() != parent:  # it was too late
         os._exit(1)
     prctl(_PR_SET_NO_NEW_PRIVS, 1)

@@ -2,7 +2,7 @@
 
 What this file says holds until the answer runs; from then on the process does what the answer wants. So it is told no
 expected result, and the other side believes nothing that it sends but its form. It is sent as code, so it imports
-nothing of ours, and little else: every module costs time at each start.
+nothing of ours, and no module that costs time at each start: `typing`, `types` and `json` take longer than all else.
 
 Requests are marshalled tuples behind their length in four bytes; replies are arrays of JSON, one a line:
 
@@ -15,14 +15,19 @@ Requests are marshalled tuples behind their length in four bytes; replies are ar
 A reply may also be ["raised", type, text], or ["unfit", why] for a result that is no plain value.
 """
 
+from __future__ import annotations
+
 import builtins
 import marshal
 import os
 import resource
 import sys
 from _json import encode_basestring_ascii as encode_text  # a part of `json` that needs no `re`
-from types import ModuleType
-from typing import Any, BinaryIO, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+    from typing import Any, BinaryIO, NoReturn
 
 MAX_DEPTH = 60
 MAX_CHARACTERS = 2**20
@@ -166,13 +171,13 @@ class Runner:
 
 
 def _module(name: str) -> ModuleType:
-    module = sys.modules[name] = ModuleType(name)
+    module = sys.modules[name] = type(sys)(name)
     return module
 
 
 def _execute(sources: list[str], name: str, scope: dict[str, Any]) -> None:
     for source in sources:
-        exec(compile(source, name, "exec"), scope)
+        exec(compile(source, name, "exec", dont_inherit=True), scope)
 
 
 def _words(error: BaseException) -> str:
