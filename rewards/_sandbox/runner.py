@@ -127,8 +127,8 @@ class Runner:
         """Run the answer as a program of its own."""
         os.dup2(self._stdin, 0)
         os.dup2(self._stdout, 1)
-        sys.stdin = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
         try:
             _execute(sources, "answer.py", _module("__main__").__dict__)
         except SystemExit as error:
@@ -197,7 +197,9 @@ def _end_as_a_process_does() -> None:
     import atexit
 
     atexit._run_exitfuncs()
-    sys.stdout.flush()
+    for stream in (sys.stdout, sys.__stdout__):
+        if not getattr(stream, "closed", True):
+            stream.flush()
 
 
 def set_limits(cpu_s: int, memory_mb: int, file_mb: int) -> None:
