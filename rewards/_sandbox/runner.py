@@ -127,8 +127,10 @@ class Runner:
         """Run the answer as a program of its own."""
         os.dup2(self._stdin, 0)
         os.dup2(self._stdout, 1)
-        sys.stdin = sys.__stdin__ = open(0, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
-        sys.stdout = sys.__stdout__ = open(1, "w", encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+        for name, descriptor, mode in (("stdin", 0, "r"), ("stdout", 1, "w")):
+            stream = open(descriptor, mode, encoding="utf-8", errors="replace", closefd=False)  # noqa: SIM115
+            setattr(sys, name, stream)
+            setattr(sys, f"__{name}__", stream)
         try:
             _execute(sources, "answer.py", _module("__main__").__dict__)
         except SystemExit as error:
@@ -198,7 +200,7 @@ def _end_as_a_process_does() -> None:
 
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.__stdout__):
-        if not getattr(stream, "closed", True):
+        if stream is not None and not getattr(stream, "closed", False):
             stream.flush()
 
 
