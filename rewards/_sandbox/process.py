@@ -6,7 +6,6 @@ import select
 import signal
 import stat
 import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewards._sandbox import bubblewrap
+from rewards._sandbox.folder import job_folder
 from rewards._sandbox.landlock import ruleset
 from rewards._sandbox.limits import Limits
 from rewards._sandbox.seccomp import KILLED_STATUS, filter_program
@@ -80,14 +80,13 @@ class Process:
                     command = bubblewrap.command(filter_fd, program, _environment("/tmp"), limits.tmp_mb)
                     self._popen = _start(command, {}, "/", stdio, [channel, filter_fd])
                 else:
-                    folder = kept.enter_context(tempfile.TemporaryDirectory(prefix="posttrain-sandbox-"))
-                    self._folder = Path(folder)
+                    self._folder = folder = kept.enter_context(job_folder())
                     descriptors = [channel]
                     if tier is Tier.LANDLOCK:
                         self.seccomp = filter_program(allow_exec=False)
-                        self.ruleset_fd = handed_over.enter_context(ruleset(self._folder))
+                        self.ruleset_fd = handed_over.enter_context(ruleset(folder))
                         descriptors.append(self.ruleset_fd)
-                    self._popen = _start(program, _environment(folder), folder, stdio, descriptors)
+                    self._popen = _start(program, _environment(str(folder)), str(folder), stdio, descriptors)
             except OSError as error:
                 raise SandboxError(f"{tier.value}: {error}") from error
             self._kept = kept.pop_all()

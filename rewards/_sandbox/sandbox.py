@@ -20,6 +20,12 @@ _GRACE_S = 0.5  # to end by itself, once it is told that nothing more will come
 _PATIENCE_S = 5.0  # until the end of a process that has closed the channel, as most do by ending
 _QUOTA_EVERY_S = 0.02
 _LOG_CHARACTERS = 300
+# What may come back on a request beside that it raised or that its result is unfit, and how much belongs to that.
+_REPLIES = {
+    **{"load": ("done",), "run": ("done",), "call": ("value",)},
+    **dict.fromkeys(("check", "value", "raised"), ("done", "call")),
+}
+_LENGTHS = {"ready": 0, "done": 0, "value": 1, "call": 3}
 
 
 class Cause(enum.StrEnum):
@@ -154,10 +160,9 @@ class Sandbox:
             raise self._out_of_time() from None
         except OSError:  # it has hung up
             raise self._ended() from None
-        return self.reply()
+        return self._reply(*_REPLIES[words[0]])
 
-    def reply(self) -> list[Any]:
-        """The next thing that it says; see `ask`."""
+    def _reply(self, *expected: str) -> list[Any]:
         try:
             kind, *content = decode(self._line())
         except ValueError:
@@ -166,7 +171,7 @@ class Sandbox:
             raise self._raised(*map(str, content))
         if kind == "unfit":
             raise AnswerError(Cause.WRONG, f"no result: {content[0] if content else 'nothing'}")
-        if len(content) != {"ready": 0, "done": 0, "value": 1, "call": 3}.get(kind):
+        if kind not in expected or len(content) != _LENGTHS[kind]:
             raise self._meddling()
         return [kind, *content]
 
@@ -219,7 +224,7 @@ class Sandbox:
         }
         try:
             self._channel.sendall(framed(_code("runner")) + framed(marshal.dumps(settings)))
-            is_ready = self.reply() == ["ready"]
+            is_ready = self._reply("ready") == ["ready"]
         except (OSError, AnswerError):
             is_ready = False
         if not is_ready:

@@ -15,7 +15,7 @@ def tier(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_pa
     if why_not is not None:
         pytest.skip(f"tier {tier.value} cannot run here: {why_not}")
     (tmp_path / "sandboxes").mkdir()
-    monkeypatch.setattr("rewards._sandbox.process.tempfile.tempdir", str(tmp_path / "sandboxes"))
+    monkeypatch.setattr("rewards._sandbox.folder.tempfile.tempdir", str(tmp_path / "sandboxes"))
     monkeypatch.setattr("rewards.code_tests.best_tier", lambda: tier)
     yield tier
     assert not list((tmp_path / "sandboxes").iterdir())
