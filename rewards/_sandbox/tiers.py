@@ -11,13 +11,15 @@ from rewards._sandbox.process import SandboxError, Tier
 from rewards._sandbox.sandbox import AnswerError, Sandbox
 from rewards._sandbox.seccomp import is_supported
 
-ADVICE = (
-    "install bubblewrap (apt install bubblewrap, dnf install bubblewrap), version 0.8 or later; in Docker start the "
-    "container with --security-opt seccomp=unconfined --security-opt apparmor=unconfined, in Kubernetes with the "
-    "seccompProfile Unconfined; on Ubuntu 24.04 allow user namespaces with "
-    "`sysctl kernel.apparmor_restrict_unprivileged_userns=0` or with an AppArmor profile for bwrap; or use Linux 5.13 "
-    "or later with Landlock among its security modules"
-)
+ADVICE = {
+    Tier.BUBBLEWRAP: (
+        "install bubblewrap (`apt install bubblewrap`), version 0.8 or later; in Docker start the container with "
+        "`--security-opt seccomp=unconfined --security-opt apparmor=unconfined`, in Kubernetes with the seccompProfile "
+        "Unconfined; on Ubuntu 24.04 allow user namespaces: `sysctl kernel.apparmor_restrict_unprivileged_userns=0`, "
+        "or an AppArmor profile for bwrap"
+    ),
+    Tier.LANDLOCK: "use Linux 5.13 or later with Landlock among its security modules (/sys/kernel/security/lsm)",
+}
 
 _LIMITS = Limits(cpu_s=5, wall_s=20.0, memory_mb=256, file_mb=1)
 _BREAK_OUT = """
@@ -64,7 +66,7 @@ def fault(tier: Tier) -> str | None:
                 sandbox.load(_BREAK_OUT)
                 got_through = sandbox.call("break_out", [str(secret), server.getsockname()[1]])
         except (SandboxError, AnswerError, OSError) as error:
-            return str(error)
+            return str(error).removeprefix(f"{tier.value}: ")
     return f"what runs inside {', '.join(map(str, got_through))}" if got_through else None
 
 
@@ -75,8 +77,11 @@ def best_tier() -> Tier:
     Raises:
         SandboxError: it gives none; what to do about it.
     """
-    for tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK):
+    for tier in ADVICE:
         if fault(tier) is None:
             return tier
-    why = "; ".join(f"{tier.value}: {fault(tier)}" for tier in (Tier.BUBBLEWRAP, Tier.LANDLOCK))
-    raise SandboxError(f"this machine gives no sandbox ({why}): {ADVICE}")
+    why = "; ".join(f"{tier.value}: {fault(tier)}" for tier in ADVICE)
+    raise SandboxError(
+        f"this machine cannot isolate a model's code ({why}); {ADVICE[Tier.BUBBLEWRAP]}; or {ADVICE[Tier.LANDLOCK]}; or "
+        "let it run without any isolation, as you, with `sandbox: unsafe`"
+    )

@@ -41,7 +41,7 @@ def test_all_reference_solutions_pass(problems: list[dict[str, Any]]) -> None:
     [
         "    return None",
         "    import os; os._exit(0)",
-        "    class Any:\n        def __eq__(self, other): return True\n        __lt__ = __gt__ = __eq__\n    return Any()",
+        "    class Any:\n        def __eq__(self, _): return True\n        __lt__ = __gt__ = __eq__\n    return Any()",
     ],
     ids=["returns nothing", "ends its process", "equals everything"],
 )

@@ -66,7 +66,7 @@ def test_a_machine_without_any_tier_is_refused_and_told_what_to_do(
     monkeypatch.setattr("rewards._sandbox.process.ruleset", _no_landlock)
     with pytest.raises(SandboxError, match=r"install bubblewrap.*seccomp=unconfined.*Ubuntu 24\.04"):
         CodeTests().describe()
-    with pytest.raises(SandboxError, match="no sandbox"):
+    with pytest.raises(SandboxError, match="sandbox: unsafe"):
         CodeTests()(attempt)
     assert CodeTests(sandbox="unsafe").describe() == {"sandbox": "unsafe: no isolation"}
     assert CodeTests(sandbox="unsafe")(attempt).score == 1.0
