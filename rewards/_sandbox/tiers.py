@@ -82,6 +82,6 @@ def best_tier() -> Tier:
             return tier
     why = "; ".join(f"{tier.value}: {fault(tier)}" for tier in ADVICE)
     raise SandboxError(
-        f"this machine cannot isolate a model's code ({why}); {ADVICE[Tier.BUBBLEWRAP]}; or {ADVICE[Tier.LANDLOCK]}; or "
-        "let it run without any isolation, as you, with `sandbox: unsafe`"
+        f"this machine cannot isolate a model's code ({why}); {'; or '.join(ADVICE.values())}; or let it run without "
+        "any isolation, as you, with `sandbox: unsafe`"
     )
