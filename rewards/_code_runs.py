@@ -8,9 +8,10 @@ from typing import Any
 
 from rewards._code_equal import is_equal, is_same_text
 from rewards._code_rows import Calls, Checks, OneOf, Programs, Tests
+from rewards._sandbox.failure import AnswerError, Cause
 from rewards._sandbox.limits import Limits
 from rewards._sandbox.process import Tier
-from rewards._sandbox.sandbox import AnswerError, Cause, Sandbox
+from rewards._sandbox.sandbox import Sandbox
 
 _SHOWN = 60  # characters of a value in a reason
 

@@ -31,9 +31,9 @@ from dataclasses import dataclass
 from rewards._code_block import last_code_block
 from rewards._code_rows import Programs, Tests, read_tests
 from rewards._code_runs import BrokenTestsError, Run
+from rewards._sandbox.failure import AnswerError, SandboxError
 from rewards._sandbox.limits import Limits
-from rewards._sandbox.process import SandboxError, Tier
-from rewards._sandbox.sandbox import AnswerError
+from rewards._sandbox.process import Tier
 from rewards._sandbox.tiers import best_tier
 from rewards.contract import Attempt, Case, Reward, Verdict
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rewards._sandbox import bubblewrap
+from rewards._sandbox.failure import SandboxError
 from rewards._sandbox.folder import job_folder
 from rewards._sandbox.landlock import ruleset
 from rewards._sandbox.limits import Limits
@@ -22,10 +23,6 @@ from rewards._sandbox.world import interpreter
 _PYTHON = ("-s", "-S", "-P", "-B")  # no packages, nothing of the folder it starts in, no files written by it
 _MOST_FILES = 1_000
 _PATIENCE_S = 5.0  # with a process that was killed
-
-
-class SandboxError(RuntimeError):
-    """The sandbox, not the answer, is at fault: nothing is known about the answer."""
 
 
 class Tier(enum.Enum):
@@ -97,7 +94,9 @@ class Process:
             return True
         watched = os.pidfd_open(self._popen.pid)
         try:
-            return bool(select.select([watched], [], [], timeout_s)[0])
+            poll = select.poll()
+            poll.register(watched, select.POLLIN)
+            return bool(poll.poll(timeout_s * 1000))
         finally:
             os.close(watched)
 
@@ -121,21 +120,15 @@ class Process:
     def is_over_quota(self) -> bool:
         """Whether its files are too many or too large together, those included that have no name any more."""
         assert self._folder is not None
-        size = number = 0
-        with suppress(OSError):  # a file that is gone by now
-            device = self._folder.stat().st_dev
-            with os.scandir(f"/proc/{self._popen.pid}/fd") as descriptors:
-                opened = [os.stat(descriptor.path) for descriptor in descriptors]  # noqa: PTH116
-            size = sum(
-                file.st_blocks * 512
-                for file in opened
-                if stat.S_ISREG(file.st_mode) and file.st_dev == device and not file.st_nlink
-            )
-            with os.scandir(self._folder) as files:
-                for number, file in enumerate(files, start=1):
-                    size += file.stat(follow_symlinks=False).st_blocks * 512
-                    if size > self._tmp_bytes or number > _MOST_FILES:
-                        return True
+        size = 0
+        for number, file in enumerate(_files_in(self._folder), start=1):
+            size += file.st_blocks * 512
+            if size > self._tmp_bytes or number > _MOST_FILES:
+                return True
+        device = self._folder.stat().st_dev
+        for file in _files_in(f"/proc/{self._popen.pid}/fd"):
+            if stat.S_ISREG(file.st_mode) and file.st_dev == device and not file.st_nlink:
+                size += file.st_blocks * 512
         return size > self._tmp_bytes
 
     def waited_for_core_s(self) -> float:
@@ -166,6 +159,14 @@ class Process:
         if not (inside and self.wait(_PATIENCE_S)):
             with suppress(ProcessLookupError):
                 os.killpg(self._popen.pid, signal.SIGKILL)
+
+
+def _files_in(folder: Path | str) -> Iterator[os.stat_result]:
+    """What is in a folder, links followed, but for what is gone by the time it is looked at."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                yield os.stat(entry.path)  # noqa: PTH116
 
 
 def _start(

@@ -1,6 +1,5 @@
 """One sandbox, and the conversation with what runs in it: a request, a reply, until one of them is the last."""
 
-import enum
 import marshal
 import os
 import socket
@@ -12,12 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from rewards._sandbox.failure import AnswerError, Cause, SandboxError
 from rewards._sandbox.limits import Limits
-from rewards._sandbox.process import End, Process, SandboxError, Stdio, Tier
+from rewards._sandbox.process import End, Process, Stdio, Tier
 from rewards._sandbox.protocol import LONGEST_REPLY, decode, framed, request
 
 _GRACE_S = 0.5  # to end by itself, once it is told that nothing more will come
-_PATIENCE_S = 5.0  # until the end of a process that has closed the channel, as most do by ending
 _QUOTA_EVERY_S = 0.02
 _LOG_CHARACTERS = 300
 # What may come back on a request beside that it raised or that its result is unfit, and how much belongs to that.
@@ -26,47 +25,6 @@ _REPLIES = {
     **dict.fromkeys(("check", "value", "raised"), ("done", "call")),
 }
 _LENGTHS = {"ready": 0, "done": 0, "value": 1, "call": 3}
-
-
-class Cause(enum.StrEnum):
-    """What became of an answer. That the sandbox itself broke is no result: it is the exception `SandboxError`."""
-
-    OK = "ok"
-    WRONG = "wrong"
-    EXCEPTION = "exception"
-    TIMEOUT_CPU = "timeout_cpu"
-    TIMEOUT_WALL = "timeout_wall"
-    MEMORY = "memory"
-    OUTPUT_LIMIT = "output_limit"
-    CRASH = "crash"
-
-
-class AnswerError(Exception):
-    """The answer failed.
-
-    Attributes:
-        cause: how.
-        detail: in words.
-        is_over: its process is gone too.
-        was_starved: it ran out of time while it used less than half of its CPU limit and waited for a core.
-        exit_code: of a process that ended by itself.
-    """
-
-    def __init__(
-        self,
-        cause: Cause,
-        detail: str,
-        *,
-        is_over: bool = False,
-        was_starved: bool = False,
-        exit_code: int | None = None,
-    ) -> None:
-        super().__init__(f"{cause}: {detail}")
-        self.cause = cause
-        self.detail = detail
-        self.is_over = is_over
-        self.was_starved = was_starved
-        self.exit_code = exit_code
 
 
 class Sandbox:
@@ -246,8 +204,8 @@ class Sandbox:
 
     def _ended(self) -> AnswerError:
         """Its process is gone, or can say nothing any more."""
-        if not self._process.wait(_PATIENCE_S):
-            return self._meddling()
+        if not self._process.wait(self._seconds_left()):
+            return self._out_of_time()
         end = self._process.end(grace_s=0.0)
         if end.is_killed:
             return self._killed(end)

@@ -6,9 +6,10 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from rewards._sandbox.failure import AnswerError, SandboxError
 from rewards._sandbox.limits import Limits
-from rewards._sandbox.process import SandboxError, Tier
-from rewards._sandbox.sandbox import AnswerError, Sandbox
+from rewards._sandbox.process import Tier
+from rewards._sandbox.sandbox import Sandbox
 from rewards._sandbox.seccomp import is_supported
 
 ADVICE = {
@@ -21,7 +22,7 @@ ADVICE = {
     Tier.LANDLOCK: "use Linux 5.13 or later with Landlock among its security modules (/sys/kernel/security/lsm)",
 }
 
-_LIMITS = Limits(cpu_s=5, wall_s=20.0, memory_mb=256, file_mb=1)
+_LIMITS = Limits(cpu_s=5, wall_s=60.0, memory_mb=256, file_mb=1)
 _BREAK_OUT = """
 def break_out(secret, port):
     import os, socket

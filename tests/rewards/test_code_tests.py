@@ -12,8 +12,8 @@ from rewards import Verdict, make_attempt
 from rewards._code_block import last_code_block
 from rewards._code_equal import is_equal, is_same_text
 from rewards._code_rows import read_tests
-from rewards._sandbox.sandbox import AnswerError, Cause
-from rewards._sandbox.tiers import SandboxError, best_tier
+from rewards._sandbox.failure import AnswerError, Cause, SandboxError
+from rewards._sandbox.tiers import best_tier
 from rewards.code_tests import CodeTests
 
 REWARD = CodeTests(wall_s=60.0)  # the machine may be busy

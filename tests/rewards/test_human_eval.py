@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from rewards import make_attempt
-from rewards._sandbox.tiers import SandboxError, best_tier
+from rewards._sandbox.failure import SandboxError
+from rewards._sandbox.tiers import best_tier
 from rewards.code_tests import CodeTests
 
 REWARD = CodeTests(cpu_s=20, wall_s=60.0)
