@@ -93,7 +93,7 @@ def test_a_bubblewrap_that_fails_never_makes_a_right_answer_wrong(
 ) -> None:
     monkeypatch.setattr("rewards.code_tests.best_tier", lambda: Tier.BUBBLEWRAP)
     install_bwrap(tmp_path / "bin", script, monkeypatch)
-    with pytest.raises(SandboxError, match="does not start|killed by the machine"):
+    with pytest.raises(SandboxError, match=r"does not start|killed by the machine"):
         CodeTests()(attempt)
 
 
