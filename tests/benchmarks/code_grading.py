@@ -1,6 +1,6 @@
 """How many completions a core grades with `code_tests`, against a bare subprocess that isolates nothing.
 
-    python tests/benchmarks/code.py [--rounds 20]
+    python tests/benchmarks/code_grading.py [--rounds 20]
 
 Both run a trivial function with 4 tests, in turn on one core, so that a noisy machine slows both alike. Printed are the
 medians over the rounds of both rates and of each round's ratio. The first round warms up and is left out.
