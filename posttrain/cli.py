@@ -26,9 +26,10 @@ STAGES = {
     "report": ("posttrain.report.stage:run_stage", "write one page about the runs of several stages"),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
-SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo")
+SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor")
 CHECK = "posttrain.check:check_recipe"
 DEMO = "posttrain.demo.conductor:run_demo"
+DOCTOR = "posttrain.doctor:examine"
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
@@ -58,6 +59,9 @@ def _run(args: argparse.Namespace) -> None:
     if args.command == "demo":
         prepare_environment()
         _load(DEMO)(args.root, args.seed)
+    elif args.command == "doctor":
+        prepare_environment()
+        _load(DOCTOR)()
     elif args.command == "check":
         recipe = load_recipe(args.recipe, args.overrides)
         prepare_environment()
@@ -107,6 +111,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
+    commands.add_parser("doctor", help="what this machine has, and how safely it runs a model's code")
     return parser
 
 

@@ -113,6 +113,12 @@ class Run:
         if self.is_main:
             append_json_lines(self.folder / "samples.jsonl", records)
 
+    def note(self, notes: Mapping[str, Any]) -> None:
+        """Add to the manifest's notes at once, so that they are there however the run ends."""
+        if self._manifest is not None:
+            self._manifest["notes"] |= notes
+            self._write_manifest()
+
     def truncate_metrics(self, after_step: int) -> None:
         """Drop the metrics and the samples of later steps, which a run going on from a checkpoint writes again."""
         if self.is_main:

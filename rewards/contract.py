@@ -8,6 +8,10 @@ and time limits belong to its caller. Three things can be wrong, and they must n
   leaves the group, its baseline and the loss, because a 0 would teach the model that a right answer is wrong.
 - the **grader** is bad: it raises, or hangs, or ends its process. The caller counts that and stops when it happens
   often; it never becomes a 0.
+
+A reward whose verdicts depend on the machine may also have a method `describe() -> Mapping[str, str]`: what of the
+machine it works with. It is called once, when the reward is loaded, and kept in the run's manifest; where the reward
+cannot work on this machine it raises, and the run does not start.
 """
 
 from collections.abc import Callable, Mapping

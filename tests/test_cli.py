@@ -39,7 +39,7 @@ def posttrain(*words: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     done = posttrain("--help")
     assert done.returncode == 0
-    for command in [*STAGES, "check", "demo"]:
+    for command in [*STAGES, "check", "demo", "doctor"]:
         assert f"\n    {command} " in done.stdout
 
 
@@ -230,7 +230,7 @@ def test_environment_keeps_what_the_user_set(monkeypatch: pytest.MonkeyPatch, ba
 def test_other_processes_of_a_launch_leave_the_work_to_the_first(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [command] if command == "demo" else [command, "no_such_recipe.yaml"]
+    arguments = [command] if command in ("demo", "doctor") else [command, "no_such_recipe.yaml"]
     monkeypatch.setenv("RANK", "1")
     assert cli.main(arguments) == 0
     assert capsys.readouterr().err == ""

@@ -50,6 +50,7 @@ def run_stage(recipe: EvalRecipe, *, resume: bool) -> None:
         _check_prompts(recipe, rows, tokenizer)
         num_without_gold = _report_missing_gold(rows, recipe.decodings, grader)
         with Run.start(recipe.run, "eval", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
+            grader.introduce(run)
             results = _evaluate_rest(recipe, run, rows, tokenizer, grader)
             num_tokens = sum(entry["tokens"] for entry in results)
             run.finish({"rows_without_gold": num_without_gold, "tokens": num_tokens, "broken": grader.broken})

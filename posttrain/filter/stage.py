@@ -40,6 +40,7 @@ def run_stage(recipe: FilterRecipe, *, resume: bool) -> None:
     with GradingPool(recipe.rewards, recipe.grading) as grader:
         queries = prepare(recipe, rows, tokenizer, grader)
         with Run.start(recipe.run, "filter", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
+            grader.introduce(run)
             total = _split(recipe, run, rows, _measure(recipe, run, queries, tokenizer, grader))
             if not total.kept:
                 raise _none_kept(total)

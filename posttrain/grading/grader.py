@@ -39,12 +39,13 @@ class Graded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LoadedReward:
-    """One of the recipe's rewards, ready to judge."""
+    """One of the recipe's rewards, ready to judge, and what it says of the machine it works with."""
 
     name: str
     judge: Callable[[Attempt], Verdict]
     when: Mapping[str, Sequence[Any]]
     weight: float
+    description: Mapping[str, str]
 
     def applies(self, attempt: Attempt) -> bool:
         """Whether this reward grades the attempt's row."""
@@ -65,7 +66,7 @@ class Grader:
     """The recipe's rewards, ready to grade in this process, where one that hangs or dies takes everything with it.
 
     Raises:
-        UserError: a reward cannot be loaded, or two have the same name.
+        UserError: a reward cannot be loaded or cannot work on this machine, or two have the same name.
     """
 
     def __init__(self, specs: Sequence[RewardSpec]) -> None:
@@ -78,6 +79,11 @@ class Grader:
     def names(self) -> list[str]:
         """The rewards' names, in the recipe's order."""
         return [reward.name for reward in self._rewards]
+
+    @property
+    def descriptions(self) -> dict[str, dict[str, str]]:
+        """By reward, what those that have something to say say of the machine they work with."""
+        return {reward.name: dict(reward.description) for reward in self._rewards if reward.description}
 
     def rewards_for(self, attempt: Attempt) -> list[LoadedReward]:
         """The rewards that apply to the attempt's row, in the recipe's order."""
@@ -107,7 +113,18 @@ def _load(spec: RewardSpec, index: int) -> LoadedReward:
     name = spec.name or spec.use.rpartition(":")[2]
     plugin = build(spec.use, spec.args, where)
     judge = TrlReward(plugin) if spec.style == "trl" else plugin
-    return LoadedReward(name=name, judge=judge, when=spec.when, weight=spec.weight)
+    description = _describe(plugin, spec.use, where)
+    return LoadedReward(name=name, judge=judge, when=spec.when, weight=spec.weight, description=description)
+
+
+def _describe(plugin: Any, use: str, where: str) -> Mapping[str, str]:
+    """What the reward's own `describe` says, where it has one."""
+    if not callable(getattr(plugin, "describe", None)):
+        return {}
+    try:
+        return dict(plugin.describe())
+    except Exception as error:  # the border to foreign code: a reward that cannot work here
+        raise UserError(f"{where}: {use} cannot work on this machine: {error}") from error
 
 
 def _fault(verdict: Any) -> str | None:

@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from posttrain.errors import UserError
 from posttrain.grading.broken import BrokenBudget
@@ -22,6 +22,9 @@ from posttrain.grading.grader import Graded, Grader
 from posttrain.grading.process import LOAD_TIMEOUT_S, Task, WorkerProcess
 from posttrain.recipe import GradingSection, RewardSpec
 from rewards.contract import Attempt
+
+if TYPE_CHECKING:
+    from posttrain.runs import Run
 
 _LARGEST_CHUNK = 16  # attempts that are sent to a worker together
 _CHUNKS_PER_WORKER = 4  # at least, so that the workers end at about the same time
@@ -76,6 +79,19 @@ class GradingPool:
     def broken(self) -> Counter[str]:
         """How often each reward broke, in all batches; those that never did are not in it."""
         return self._budget.counts
+
+    def introduce(self, run: "Run") -> None:
+        """Say what rewards say of the machine they work with, and note it in the run's manifest."""
+        # Imported here: a worker has no use for a terminal.
+        from rich.markup import escape
+
+        from posttrain.terminal import say
+
+        descriptions = self._grader.descriptions
+        if descriptions and run.is_main:
+            for name, words in descriptions.items():
+                say(escape(f"  {name}: {', '.join(f'{key} {value}' for key, value in words.items())}"))
+            run.note({"rewards": descriptions})
 
     def grade_all(self, attempts: Sequence[Attempt]) -> list[Graded]:
         """Grade a batch, in order. Warns when a reward breaks for the first time.

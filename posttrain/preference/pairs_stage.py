@@ -41,6 +41,7 @@ def run_stage(recipe: PairsRecipe, *, resume: bool) -> None:
     files = [*source_files(recipe.data.sources), *stage1, *model_files(recipe.model)]
     template = require_template(tokenizer, recipe.model.path)
     with grader, Run.start(recipe.run, "pairs", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
+        grader.introduce(run)
         sampled = sample_and_grade(recipe, queries, tokenizer, grader, run.folder)
         samples = [[Sample(*response) for response in responses] for responses in sampled]
         outcomes = [build_pairs(recipe.pairs, some, f"{recipe.seed}/{index}") for index, some in enumerate(samples)]

@@ -38,6 +38,7 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
     check_lengths(lengths, arguments, context_length(read_config(recipe.model)))
     run = Run.start(recipe.run, "rl", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run, grader:
+        grader.introduce(run)
         if run.is_main:
             say(describe(arguments, len(rows)))
         model = load_model(recipe.model, tokenizer)
