@@ -22,16 +22,19 @@ reason, instead of a hang or a silent 0: call this reward in a process of its ow
 """
 
 import re
-import threading
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from rewards._boxed import MAX_CHARACTERS, clean, last_box
+from rewards._boxed import find_boxed, last_box
+from rewards._latex import MAX_CHARACTERS, clean
+from rewards._lists import INFINITY, Items, read_items
 from rewards._numerals import LITERAL, TOLERANCE, Number, is_same, read_numbers
+from rewards._symbolic import compare_formulas, real_value
+from rewards._units import NO_UNIT, Unit, split_unit
 from rewards.contract import Attempt, Case, Reward, Verdict
 
-_TIME_LIMIT_S = 2  # for each of: read the gold, read the answer, compare
+_ROUGHLY = Fraction(1, 100)  # relative, for what follows a right answer after \approx
+_EXACTLY = Fraction(1, 10**15)  # for literals, which are known to 50 digits
 
 
 def math_answer(attempt: Attempt) -> Verdict:
@@ -49,11 +52,14 @@ def math_answer(attempt: Attempt) -> Verdict:
     gold, fault = ("", "braces that do not balance") if gold_text is None else clean(gold_text)
     if fault:
         return Verdict(None, reason=f"gold answer: {fault}")
-    box = last_box(attempt.answer)
-    if box is None:
+    boxed = find_boxed(attempt.answer)
+    if boxed is None:
         return _wrong("truncated" if attempt.is_truncated else r"no \boxed{...} in the answer")
-    extracted = box[:MAX_CHARACTERS].encode("utf-8", "replace").decode()
-    answer, fault = clean(box)
+    text = boxed.together if boxed.is_joined or read_items(gold) else boxed.last
+    extracted = text[:MAX_CHARACTERS].encode("utf-8", "replace").decode()
+    if boxed.is_taken_back:
+        return _wrong("taken back after the box", extracted)
+    answer, fault = clean(text)
     if fault:
         return _wrong(fault, extracted)
     is_equal, reason = _compare(gold, answer, attempt.row.get("language"))
@@ -66,123 +72,150 @@ def _wrong(reason: str, extracted: str | None = None) -> Verdict:
     return Verdict(0.0, outcome=False, extracted=extracted, reason=reason)
 
 
-_NAME = re.compile(r"([A-Za-z](?:_\{?\w+\}?)?)=([^=]*)")
-_UNIT = re.compile(r"(.*[\d}])(?:\\text\{([^{}]*)\}| ([A-Za-z]{2,})|[가-힣]+)(?:\^\{?[23]\}?)?")
-_WORDS = re.compile(r"[^\W\d_]+(?:[ '-]?[^\W\d_]+)*")
-
-
 def _compare(gold: str, answer: str, language: Any) -> tuple[bool | None, str]:
     """Equal, not equal, or None: cannot be judged; and the reason for the latter two."""
-    if gold == answer:
-        return True, ""
-    gold_name, gold_value, gold_unit = _dissect(gold, None)
-    name, value, unit = _dissect(answer, language)
-    if gold_name and name and gold_name != name:
-        return False, f"{name} instead of {gold_name}"
-    if gold_unit and unit and gold_unit != unit:
-        return False, f"the unit is {unit}, not {gold_unit}"
-    gold_numbers, numbers = list(read_numbers(gold_value, None)), list(read_numbers(value, language))
-    if gold_numbers:
-        return _compare_numbers(gold_numbers[0], numbers)
+    if INFINITY.fullmatch(gold):
+        return gold.lstrip("+") == answer.rpartition("=")[2].lstrip("+"), "not equal"
+    if value := _read_gold_value(gold):
+        return _compare_values(value, answer, language)
     if _is_words(gold):
         return _bare(gold) == _bare(answer), "not the same words"
-    is_literal = bool(numbers or LITERAL.fullmatch(value))
-    if LITERAL.fullmatch(gold_value):
-        if is_literal:
-            return _compare_literals(gold_value, value, numbers)
-        return False, "not a closed literal, and the gold answer is one"
-    return _compare_by_math_verify(gold, answer, is_literal=is_literal)
+    items = read_items(gold)
+    if items and all(map(_is_plain, items.items)):
+        return _compare_items(items, answer, language)
+    return compare_formulas(gold, answer, is_value=_read_value(answer, language) is not None)
 
 
-def _dissect(text: str, language: Any) -> tuple[str, str, str]:
-    r"""Split `x=12\text{cm}` into name, value and unit symbol, if the value is a number or a literal."""
-    match = _UNIT.fullmatch(text)
-    readings = [(text, "")] + ([(match[1], match[2] or match[3] or "")] if match else [])
-    for rest, unit in readings:
-        named = _NAME.fullmatch(rest)
-        name, value = (named[1], named[2]) if named else ("", rest)
-        if LITERAL.fullmatch(value) or any(read_numbers(value, language)):
-            return name, value, unit if len(unit) <= 3 else ""  # longer is a word, in any language
-    return "", text, ""
+# --- one value: a number or a closed literal, perhaps with a unit ---
 
 
-def _compare_numbers(gold: Number, numbers: list[Number]) -> tuple[bool, str]:
-    if not numbers:
-        return False, "not a plain number, and the gold answer is one"
-    if gold.is_whole and not numbers[0].is_finished:
-        return False, "a calculation that is not finished"
-    return any(is_same(gold, number) for number in numbers), "not equal"
+class _Value(NamedTuple):
+    text: str
+    numbers: tuple[Number, ...]  # how it can be read; none for a literal with radicals, pi or e
+    unit: Unit
+    name: str = ""
+
+
+_NAME = re.compile(r"([A-Za-z](?:_\{?\w+\}?)?)(?:\([^()]*\))?")  # x, x_1, f(3)
+_SUM = re.compile(r"(?<=[\w})])[+-]")
+_LINK = re.compile(r"(=|\\approx ?)")
+
+
+def _read_gold_value(text: str) -> _Value | None:
+    if _DATE.fullmatch(text):  # no subtraction
+        return None
+    name, sign, rest = text.rpartition("=")
+    match = _NAME.fullmatch(name) if sign else None
+    value = _read_value(rest if match else text, None, is_gold=True)
+    return value._replace(name=match[1]) if value and match else value
+
+
+def _read_value(text: str, language: Any, *, is_gold: bool = False) -> _Value | None:
+    for rest, unit in ((text, NO_UNIT), split_unit(text, is_gold=is_gold)):
+        numbers = read_numbers(rest, language)
+        if numbers or LITERAL.fullmatch(rest):
+            return _Value(rest, numbers, unit)
+    return None
+
+
+def _compare_values(gold: _Value, answer: str, language: Any) -> tuple[bool | None, str]:
+    r"""Every value in a chain such as `x=\frac{2}{4}=\frac{1}{2}\approx0.5` must be right, and the last link be one."""
+    first, *rest = _LINK.split(answer)
+    name = _NAME.fullmatch(first) if rest else None
+    if name and gold.name not in ("", name[1]):
+        return False, f"{name[1]} instead of {gold.name}"
+    is_rough = False
+    value = None
+    for sign, text in (("=", first), *zip(rest[::2], rest[1::2], strict=True)):
+        is_rough = sign != "=" and value is not None  # 5\approx5.0 repeats what was said, \approx5 says it
+        value = _read_value(text, language)
+        if value is None or (gold.numbers and not value.numbers):
+            value = None
+            continue
+        is_equal, reason = _is_equal(gold, value, _ROUGHLY if is_rough else None)
+        if not is_equal:
+            return is_equal, reason
+    if value is None:
+        return False, f"not a {'plain number' if gold.numbers else 'closed literal'}, and the gold answer is one"
+    return is_rough or _is_finished(gold, value), "a calculation that is not finished"
+
+
+def _is_equal(gold: _Value, value: _Value, tolerance: Fraction | None) -> tuple[bool | None, str]:
+    ratio = value.unit.in_units_of(gold.unit)
+    if ratio is None:
+        return False, "not the same kind of unit"
+    numbers = [number._replace(value=number.value * ratio) for number in value.numbers]
+    if gold.numbers and tolerance is None:
+        return any(is_same(gold.numbers[0], number) for number in numbers), "not equal"
+    import sympy  # type: ignore[import-untyped]
+
+    wanted = sympy.Rational(gold.numbers[0].value) if gold.numbers else real_value(gold.text)
+    if wanted is None:
+        return None, "gold answer: not readable as mathematics"
+    if tolerance is None:
+        tolerance = TOLERANCE if "." in gold.text or any(number.is_decimal for number in numbers) else _EXACTLY
+    real = None if numbers else real_value(value.text)
+    reals = [sympy.Rational(number.value) for number in numbers] or [real and real * sympy.Rational(ratio)]
+    allowed = sympy.Rational(tolerance) * abs(wanted)
+    return any(real is not None and abs(real - wanted) <= allowed for real in reals), "not equal"
+
+
+def _is_finished(gold: _Value, value: _Value) -> bool:
+    """Whether nothing is left to calculate: no division for a whole number, no more sums than the gold has."""
+    if gold.numbers:
+        return value.numbers[0].is_finished or not gold.numbers[0].is_whole
+    return len(_SUM.findall(value.text)) <= len(_SUM.findall(gold.text))
+
+
+# --- words ---
+
+
+_WORDS = re.compile(r"[^\W\d_]+(?:[ '-]?[^\W\d_]+)*")
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 
 
 def _is_words(text: str) -> bool:
     bare = re.sub(r"\\text\{|\}", "", text)
     is_marked = bare != text or not bare.isascii() or len(bare) != 2  # but xy is a product
-    return is_marked and _WORDS.fullmatch(bare) is not None
+    return bool(is_marked and _WORDS.fullmatch(bare) or _DATE.fullmatch(text))
 
 
 def _bare(text: str) -> str:
-    return re.sub(r"\\text\{|[{}()]", "", text).casefold()
+    return re.sub(r"\\text\{|[{}()]", "", text).strip(" .").casefold()
 
 
-def _compare_literals(gold: str, literal: str, numbers: list[Number]) -> tuple[bool | None, str]:
-    """Compare a gold literal with another literal, or with a plain number that was read already."""
-    import sympy  # type: ignore[import-untyped]
-
-    wanted = _literal_value(gold)
-    if wanted is None:
-        return None, "gold answer: not readable as mathematics"
-    values = [sympy.Rational(number.value) for number in numbers] or [_literal_value(literal)]
-    tolerance = TOLERANCE if "." in gold or any(number.is_decimal for number in numbers) else Fraction(1, 10**15)
-    allowed = sympy.Rational(tolerance) * abs(wanted)
-    return any(value is not None and abs(value - wanted) <= allowed for value in values), "not equal"
+# --- several values ---
 
 
-@lru_cache(maxsize=4096)
-def _literal_value(literal: str) -> Any:
-    """The real number that a literal means, to 50 digits; None when it means none (a division by zero)."""
-    import sympy
-
-    expression = _read(literal)
-    value = sympy.nan if expression is None else sympy.N(expression, 50)
-    return value if value.is_real and value.is_finite else None
+def _is_plain(item: str) -> bool:
+    """Whether a gold item is a value, a word, or a list of those: it is compared without math-verify."""
+    if INFINITY.fullmatch(item) or _read_gold_value(item) or _is_words(item):
+        return True
+    items = read_items(item)
+    return items is not None and all(map(_is_plain, items.items))
 
 
-def _compare_by_math_verify(gold: str, answer: str, *, is_literal: bool) -> tuple[bool | None, str]:
-    if not _is_main_thread():
-        return None, "this gold answer needs a time limit, which only the main thread has: grade it in a process"
-    from math_verify import verify
-
-    wanted = _read(gold)
-    if wanted is None:
-        return None, "gold answer: not readable as mathematics"
-    if getattr(wanted, "is_number", False) and not (is_literal or _signs(answer) <= _signs(gold)):
-        return False, "a calculation that is not finished"
-    if (gold[0] in "([" and answer.startswith(r"\{")) or (answer[0] in "([" and gold.startswith(r"\{")):
-        return False, "a set is not a pair or an interval"
-    value = _read(answer)
-    if value is None:
-        return False, "not readable as mathematics"
-    is_equal = bool(verify(wanted, value, timeout_seconds=_TIME_LIMIT_S))
-    return is_equal, f"not equal (or not decided in {_TIME_LIMIT_S} s)"
-
-
-def _signs(text: str) -> set[str]:
-    """Commands, letters and operators: everything but digits, braces and a leading sign."""
-    return set(re.findall(r"\\[A-Za-z]+|[^\s{}\d.]", text.lstrip("+-")))
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-def _read(text: str) -> Any:
-    """A sympy object, or None. The text goes in between dollars: without them math-verify reads 3+4i as 3."""
-    from math_verify import LatexExtractionConfig, parse
-
-    config = [LatexExtractionConfig(boxed_match_priority=-1)]
-    time_limit_s = _TIME_LIMIT_S if _is_main_thread() else None
-    found = parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=time_limit_s)
-    return found[0] if found else None
+def _compare_items(gold: Items, answer: str, language: Any) -> tuple[bool | None, str]:
+    items = read_items(answer) or Items("", (answer,))
+    if gold.name and items.name and gold.name != items.name:
+        return False, f"{items.name} instead of {gold.name}"
+    if not items.has_kind_of(gold):
+        return False, "not the same kind of brackets"
+    if len(gold.items) != len(items.items):
+        return False, f"number of values: {len(items.items)}, not {len(gold.items)}"
+    missing, reason = list(items.items), ""
+    for item in gold.items:
+        candidates = missing[:1] if gold.is_ordered or items.is_ordered else missing
+        for candidate in candidates:
+            is_equal, reason = _compare(item, candidate, language)
+            if is_equal is None:
+                return None, reason
+            if is_equal:
+                missing.remove(candidate)
+                break
+        else:
+            return False, reason if len(candidates) == 1 else f"{item} is missing"
+    return True, ""
 
 
 EXAMPLE: Reward = math_answer

@@ -1,0 +1,96 @@
+r"""Formulas, by math-verify, under a time limit.
+
+math-verify's limit is SIGALRM, which exists in the main thread alone (and takes the place of an alarm that the caller
+has set). Literals are small by their grammar and do without it; formulas do not.
+"""
+
+import re
+import threading
+from functools import lru_cache
+from typing import Any
+
+TIME_LIMIT_S = 2  # for each of: read the gold, read the answer, compare
+
+# Operations that only a gold answer may bring in: with them an answer is the question.
+_CALCULATION = re.compile(
+    r"\\(?:i{0,3}nt|oint|sum|prod|lim|gcd|lcm|det|max|min|sup|inf|deg|dim|binom|lfloor|lceil|operatorname|bmod|pmod|mod)"
+    r"(?![A-Za-z])|\\frac\{(?:d|\\partial ?)(?=[\^}\\A-Za-z])|!|\bd/d|'|\\begin\{vmatrix\}"
+)
+
+
+def compare_formulas(gold: str, answer: str, *, is_value: bool) -> tuple[bool | None, str]:
+    """Equal, not equal, or None: cannot be judged; and the reason for the latter two.
+
+    Args:
+        gold: Tidy LaTeX, as is `answer`.
+        answer: What was boxed.
+        is_value: It is a number or a closed literal, in which there is nothing left to calculate.
+    """
+    if not _is_main_thread():
+        if gold == answer:
+            return True, ""
+        return None, "this gold answer needs a time limit, which only the main thread has: grade it in a process"
+    return _compare(gold, answer, is_value)
+
+
+@lru_cache(maxsize=4096)
+def real_value(literal: str) -> Any:
+    """The real number that a closed literal means, to 50 digits; None when it means none (a division by zero)."""
+    import sympy  # type: ignore[import-untyped]
+
+    expression = _read(literal)
+    value = sympy.nan if isinstance(expression, str) else sympy.N(expression, 50)
+    return value if value.is_real and value.is_finite else None
+
+
+@lru_cache(maxsize=4096)
+def _compare(gold: str, answer: str, is_value: bool) -> tuple[bool | None, str]:
+    from math_verify import verify
+    from math_verify.errors import TimeoutException
+
+    wanted = _read(gold)
+    if isinstance(wanted, str):
+        return None, f"gold answer: {wanted}"
+    if gold == answer:
+        return True, ""
+    if getattr(wanted, "is_number", False) and not (is_value or _signs(answer) <= _signs(gold)):
+        return False, "a calculation that is not finished"
+    if set(_CALCULATION.findall(answer)) - set(_CALCULATION.findall(gold)):
+        return False, "a calculation that is not finished"
+    if (gold[0] in "([" and answer.startswith(r"\{")) or (answer[0] in "([" and gold.startswith(r"\{")):
+        return False, "a set is not a pair or an interval"
+    value = _read(answer)
+    if isinstance(value, str):
+        return False, value
+    try:
+        return bool(verify(wanted, value, timeout_seconds=TIME_LIMIT_S, raise_on_error=True)), "not equal"
+    except TimeoutException:
+        return False, f"not decided in {TIME_LIMIT_S} s"
+    except Exception:  # noqa: BLE001  whatever sympy raises, this is how math-verify says "not equal"
+        return False, "not comparable"
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str) -> Any:
+    """A sympy object, or why there is none. The reason is kept too: a text that takes too long does so once."""
+    from math_verify import LatexExtractionConfig, parse
+    from math_verify.errors import TimeoutException
+
+    config = [LatexExtractionConfig(boxed_match_priority=-1)]
+    limit = TIME_LIMIT_S if _is_main_thread() else None
+    try:  # between dollars: without them math-verify reads 3+4i as 3
+        found = parse(f"${text}$", config, "no_fallback", parsing_timeout=limit, raise_on_error=True)
+    except TimeoutException:
+        return f"not read in {TIME_LIMIT_S} s"
+    except Exception:  # noqa: BLE001  whatever its parser raises, the text is none that it reads
+        found = []
+    return found[0] if found else "not readable as mathematics"
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def _signs(text: str) -> set[str]:
+    """Commands, letters and operators: everything but digits, brackets and a leading sign."""
+    return set(re.findall(r"\\[A-Za-z]+|[^\s{}()\d.]", text.lstrip("+-")))
