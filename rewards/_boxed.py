@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 _BRACE = re.compile(r"(\\boxed\s*\{)|\\.|[{}]", re.DOTALL)
 _LONGEST_GAP = 20  # characters between boxes that stand together
+_MOST_TOGETHER = 20  # boxes
 _GAP = re.compile(r"[\s$,;.()\[\]\\]*(?:\\text\{)?\s*(and|or|y|o|및|와|과|또는|그리고)?\s*\}?[\s$,;.()\[\]\\]*")
 _READ_ON = 120  # characters after the box; who takes it back does so at once
 
@@ -16,6 +17,7 @@ _TAKEN_BACK = re.compile(
     r"\A\W*(?:is|was|seems|looks)? ?(?:wrong|incorrect|mistaken|a mistake|not (?:right|correct|the answer))\b"
     r"|\b(?:no,? wait|wait,|correction:|scratch that|on second thought|or (?:maybe|perhaps|possibly))"
     r"|\b(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not (?:right|correct))\b"
+    r"|\bit (?:might|could|may) (?:also |well )?be\b"
     r"|\A\W*(?:no es correct|es incorrect|es erróne|está mal|estaba mal)"
     r"|\b(?:me equivoqué|no,? espera|espera,|o (?:quizás?|tal vez))"
     r"|\A\W*(?:이|가|은|는)? ?(?:틀[렸린립]|잘못|아니[다라고]|아닙니다)|또는 아마",
@@ -47,7 +49,7 @@ def find_boxed(text: str) -> Boxed | None:
         return None
     start, end = spans[-1]
     last, together, is_joined = text[start:end], [text[start:end]], False
-    for earlier_start, earlier_end in reversed(spans[:-1]):
+    for earlier_start, earlier_end in reversed(spans[-_MOST_TOGETHER:-1]):
         gap_end = start - len(r"\boxed{")
         if not 0 < gap_end - earlier_end <= _LONGEST_GAP:
             break

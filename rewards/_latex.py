@@ -13,7 +13,7 @@ _SYMBOLS = str.maketrans(
     dict.fromkeys("−–—", "-")
     | {"×": r"\times ", "÷": "/", "·": r"\cdot ", "⋅": r"\cdot ", "π": r"\pi ", "∞": r"\infty ", "∅": r"\emptyset "}
     | {"±": r"\pm ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\neq ", "∪": r"\cup ", "°": r"^\circ ", "≈": r"\approx "}
-    | {"∈": r"\in ", "ℝ": r"\mathbb{R} ", "’": "'", "\ufe0f": "", "\u20e3": ""}
+    | {"∈": r"\in ", "’": "'", "\ufe0f": "", "\u20e3": ""}
 )
 _TIDY = [
     (re.compile(pattern), replacement)

@@ -20,10 +20,11 @@ _COMMA = re.compile(r"(?:\d+|\d{1,3}(?:[. ]\d{3})+)(?:,\d+)?")  # 1.234,5
 _RATIONAL = rf"(?:{_D}|\\frac\{{{_D}\}}\{{{_D}\}})"
 _ROOT = rf"(?:\\sqrt(?:\[\d{{1,2}}\])?\{{{_RATIONAL}\}}|\d+\^\{{-?(?:\d\d?/\d\d?|\\frac\{{\d\d?\}}\{{\d\d?\}})\}})"
 _IRRATIONAL = rf"(?:{_ROOT}|(?:\\sqrt(?:\[\d{{1,2}}\])?\{{{_RATIONAL}\}}|\\pi|e)(?:\^(?:\d|\{{[+-]?\d{{1,3}}\}}))?)"
-_TERM = rf"(?:{_RATIONAL}{_TIMES}?{_IRRATIONAL}+|{_RATIONAL}|{_IRRATIONAL}+)(?:/{_D})?"
-_SUM = rf"[+-]?{_TERM}(?:[+-]{_TERM})*"
-_PRODUCT = rf"(?:{_RATIONAL}{_TIMES}?)?(?:\\frac\{{{_SUM}\}}\{{{_SUM}\}}|\({_SUM}\)(?:/{_D})?){_IRRATIONAL}*"
-LITERAL = re.compile(rf"[+-]?(?:{_TERM}|{_PRODUCT})(?:[+-](?:{_TERM}|{_PRODUCT}))*")
+# Atomic groups: without them a long sum of fractions that ends badly is tried in a million ways.
+_TERM = rf"(?>(?:{_RATIONAL}{_TIMES}?)?{_IRRATIONAL}+|{_RATIONAL})(?:/{_D})?"
+_SUM = rf"[+-]?{_TERM}(?:[+-]{_TERM})*+"
+_GROUP = rf"(?:{_RATIONAL}{_TIMES}?)?(?:\\frac\{{{_SUM}\}}\{{{_SUM}\}}|\({_SUM}\))(?:{_TIMES}?{_IRRATIONAL}+)?(?:/{_D})?"
+LITERAL = re.compile(rf"[+-]?(?>{_GROUP}|{_TERM})(?:[+-](?>{_GROUP}|{_TERM}))*+")
 
 
 class Number(NamedTuple):

@@ -35,11 +35,15 @@ def compare_formulas(gold: str, answer: str, *, is_value: bool) -> tuple[bool | 
 
 @lru_cache(maxsize=4096)
 def real_value(literal: str) -> Any:
-    """The real number that a closed literal means, to 50 digits; None when it means none (a division by zero)."""
+    r"""The real number that a closed literal means, to 50 digits; None when it means none (a division by zero)."""
     import sympy  # type: ignore[import-untyped]
+    from sympy.core.evalf import PrecisionExhausted  # type: ignore[import-untyped]
 
     expression = _read(literal)
-    value = sympy.nan if isinstance(expression, str) else sympy.N(expression, 50)
+    try:
+        value = sympy.nan if isinstance(expression, str) else sympy.N(expression, 50, strict=True)
+    except PrecisionExhausted:  # a division by something like \pi-\pi
+        return None
     return value if value.is_real and value.is_finite else None
 
 

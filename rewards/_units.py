@@ -74,11 +74,11 @@ _UNITS = {
     for names, factor in units.items()
     for name in names.split()
 }
-_WORD = r"[^\W\d_]+"
+_WORD = r"[^\W\d_]++"
 _SIGN = "[€£₩¥¢]"
 _STEP = rf"(?: ?/ ?| per | por |\\cdot ?|\*| )?(?:{_WORD}|{_SIGN})(?: ?\^\{{?-?[1-4]\}}?)?"
 _BEFORE = re.compile(rf"([+-]?)({_SIGN}) ?(.+)")
-_TAIL = re.compile(rf"(.*?(?:[\d}})]|\\pi))( ?)((?:{_STEP})+)")
+_TAIL = re.compile(rf"(.*?(?:[\d}})]|\\pi))( ?)((?:{_STEP})++)")
 _STEPS = re.compile(rf"( ?/ ?| per | por )?\W*?({_WORD}|{_SIGN})(?: ?\^\{{?(-?[1-4])\}}?)?")
 _MATHS = re.compile(r"\b(?:pi|sqrt|sin|cos|tan|log|ln|exp|mod|inf|squared|cubed|factorial|choose)\b")
 _AREA = re.compile(r"\b(square|cubic) (\w+)|(\w+) (cuadrad|cúbic)os?|(제곱|세제곱)(\w+)")

@@ -170,7 +170,7 @@ def _is_finished(gold: _Value, value: _Value) -> bool:
 # --- words ---
 
 
-_WORDS = re.compile(r"[^\W\d_]+(?:[ '-]?[^\W\d_]+)*")
+_WORDS = re.compile(r"[^\W\d_]+(?:[ '-][^\W\d_]+)*")
 _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 
 
