@@ -73,7 +73,7 @@ def _boxes(text: str) -> list[tuple[int, int]]:
     """Where the contents of the balanced boxes start and end, by their start; one pass, whatever the text."""
     found: list[tuple[int, int]] = []
     opened: list[tuple[int, bool]] = []
-    for match in _BRACE.finditer(text):
+    for match in _BRACE.finditer(text, max(0, text.find(r"\boxed"))):
         if match[1] or match[0] == "{":
             opened.append((match.end(), bool(match[1])))
         elif match[0] == "}" and opened:

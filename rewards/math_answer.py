@@ -26,10 +26,11 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from rewards._boxed import find_boxed, last_box
+from rewards._formulas import real_value
 from rewards._latex import MAX_CHARACTERS, clean
 from rewards._lists import INFINITY, Items, read_items
 from rewards._numerals import LITERAL, TOLERANCE, Number, is_same, read_numbers
-from rewards._symbolic import compare_formulas, real_value
+from rewards._symbolic import compare_formulas
 from rewards._units import NO_UNIT, Unit, split_unit
 from rewards.contract import Attempt, Case, Reward, Verdict
 
@@ -147,17 +148,19 @@ def _is_equal(gold: _Value, value: _Value, tolerance: Fraction | None) -> tuple[
     numbers = [number._replace(value=number.value * ratio) for number in value.numbers]
     if gold.numbers and tolerance is None:
         return any(is_same(gold.numbers[0], number) for number in numbers), "not equal"
-    import sympy  # type: ignore[import-untyped]
-
-    wanted = sympy.Rational(gold.numbers[0].value) if gold.numbers else real_value(gold.text)
+    wanted = gold.numbers[0].value if gold.numbers else _real(gold.text)
     if wanted is None:
         return None, "gold answer: not readable as mathematics"
     if tolerance is None:
         tolerance = TOLERANCE if "." in gold.text or any(number.is_decimal for number in numbers) else _EXACTLY
-    real = None if numbers else real_value(value.text)
-    reals = [sympy.Rational(number.value) for number in numbers] or [real and real * sympy.Rational(ratio)]
-    allowed = sympy.Rational(tolerance) * abs(wanted)
-    return any(real is not None and abs(real - wanted) <= allowed for real in reals), "not equal"
+    real = _real(value.text)
+    reals = [number.value for number in numbers] or ([] if real is None else [real * ratio])
+    return any(abs(real - wanted) <= tolerance * abs(wanted) for real in reals), "not equal"
+
+
+def _real(literal: str) -> Fraction | None:
+    value = real_value(literal)
+    return None if value is None else Fraction(value)
 
 
 def _is_finished(gold: _Value, value: _Value) -> bool:

@@ -1,6 +1,6 @@
 """Boxed answers that hang, crash or bloat a grader which reads them without care; each is wrong for every gold here."""
 
-FORMULA = "x^2+1"  # compared by math-verify, under a time limit
+FORMULA = r"\sin x"  # compared by math-verify, under a time limit
 GOLDS = ("7", r"\frac{1}{3}", r"2\sqrt{3}", r"\ln 2", r"\{1,2\}", "[0,1)", r"\text{yes}", r"12\text{ cm}")
 
 _POWERS = (

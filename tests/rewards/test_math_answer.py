@@ -389,17 +389,18 @@ def in_a_thread(gold: str, boxed: str) -> Verdict:
         return pool.submit(grade, gold, boxed).result()
 
 
-def test_in_another_thread_literals_are_graded_and_the_rest_is_none_not_zero() -> None:
+def test_in_another_thread_what_needs_no_limit_is_graded_and_the_rest_is_none_not_zero() -> None:
     assert threading.current_thread() is threading.main_thread()
     assert in_a_thread("7", "7").outcome is True
     assert in_a_thread(r"\sqrt{12}", r"2\sqrt{3}").outcome is True
-    assert in_a_thread("x^2+1", "1+x^2").score is None
-    assert "main thread" in in_a_thread("x^2+1", "1+x^2").reason
+    assert in_a_thread("x^2+1", "1+x^2").outcome is True
+    assert in_a_thread(r"\sin x", r"\sin(x)").score is None
+    assert "main thread" in in_a_thread(r"\sin x", r"\sin(x)").reason
 
 
 def test_the_callers_alarm_handler_is_given_back() -> None:
     before = signal.getsignal(signal.SIGALRM)
-    grade("x^2+1", "1+x^2")
+    assert grade(r"\sin x", r"\sin(x)").outcome is True
     assert signal.getsignal(signal.SIGALRM) is before
 
 
