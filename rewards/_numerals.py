@@ -23,7 +23,9 @@ _IRRATIONAL = rf"(?:{_ROOT}|(?:\\sqrt(?:\[\d{{1,2}}\])?\{{{_RATIONAL}\}}|\\pi|e)
 # Atomic groups: without them a long sum of fractions that ends badly is tried in a million ways.
 _TERM = rf"(?>(?:{_RATIONAL}{_TIMES}?)?{_IRRATIONAL}+|{_RATIONAL})(?:/{_D})?"
 _SUM = rf"[+-]?{_TERM}(?:[+-]{_TERM})*+"
-_GROUP = rf"(?:{_RATIONAL}{_TIMES}?)?(?:\\frac\{{{_SUM}\}}\{{{_SUM}\}}|\({_SUM}\))(?:{_TIMES}?{_IRRATIONAL}+)?(?:/{_D})?"
+_GROUP = (
+    rf"(?:{_RATIONAL}{_TIMES}?)?(?:\\frac\{{{_SUM}\}}\{{{_SUM}\}}|\({_SUM}\))(?:{_TIMES}?{_IRRATIONAL}+)?(?:/{_D})?"
+)
 LITERAL = re.compile(rf"[+-]?(?>{_GROUP}|{_TERM})(?:[+-](?>{_GROUP}|{_TERM}))*+")
 
 

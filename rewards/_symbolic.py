@@ -1,8 +1,4 @@
-r"""Formulas, by math-verify, under a time limit.
-
-math-verify's limit is SIGALRM, which exists in the main thread alone (and takes the place of an alarm that the caller
-has set). Literals are small by their grammar and do without it; formulas do not.
-"""
+r"""Formulas: rational functions by their values, and all others by math-verify, under its time limit."""
 
 import re
 import threading

@@ -110,7 +110,7 @@ NO_UNIT = Unit()
 
 @lru_cache(maxsize=4096)
 def split_unit(text: str, *, is_gold: bool) -> tuple[str, Unit]:
-    """What stands before the unit, and the unit; where a text has none, all of it.
+    r"""What stands before the unit, and the unit; where a text has none, all of it.
 
     In an answer, a letter that stands apart may be a unit (`5 m`); in a gold answer only `\text{m}` is.
     """

@@ -2,23 +2,30 @@ r"""Is the last `\boxed{...}` of the answer equal to the gold answer?
 
 This is the rule-based verifier of EXAONE 4.0 section 2.4.2. What an answer may look like depends on the gold, because a
 policy soon learns to box the question itself (`\boxed{37*43}`), which a computer algebra system finds perfectly equal.
-Four kinds of gold, cheapest first:
+Five kinds of gold, cheapest first:
 
 1. a rational number (`12`, `1,234.5`, `\frac{3}{5}`, `3\times10^{8}`, `50\%`): the answer must be a plain number too,
-   and for a whole number the division must be done. Exact arithmetic; sympy is never imported. A rounded decimal is
-   right only where the gold has no finite decimal, with a relative error of at most one in a million.
-2. words (`\text{Monday}`, `B`, `참`): the same words, in upper or lower case.
-3. a closed literal with radicals, pi or e (`\frac{\sqrt{3}}{2}`, `2\pi`): the answer is a number or such a literal.
-4. any other mathematics: sets, intervals, matrices, equations, formulas. math-verify decides. If the gold is a number
-   (`\ln 2`), the answer is a literal, or uses no other operation than the gold. Inside sets and matrices an unfinished
-   calculation is not noticed.
+   and for a whole number the division must be done. A decimal is right when it is equal; a rounded one only where the
+   gold has no finite decimal, with a relative error of at most one in a million.
+2. a closed literal with radicals, pi or e (`\frac{\sqrt{3}}{2}`, `2\pi`): the answer is a number or such a literal, with
+   no more sums in it than the gold has (`\sqrt{50}-\sqrt{8}` is no answer for `3\sqrt{2}`).
+3. words (`\text{Monday}`, `B`, `참`) and dates: the same words, in upper or lower case.
+4. several values of these kinds: lists, pairs, sets, intervals, matrices. Each must be right; a bare list may stand for
+   a pair or a set, an inequality for an interval (`x>3`, `x\neq2`).
+5. any other mathematics. Rational functions are compared exactly, in any form: `x^2-1` and `(x-1)(x+1)` are the same.
+   For the rest (functions, equations, complex numbers) math-verify decides. An answer may not use an operation such as
+   an integral or a limit unless the gold does; if the gold is a number (`\ln 2`), no other operation at all.
 
-Gold follows the habit of LaTeX (decimal point); rows with `language: es` may be answered with a decimal comma. A unit
-may be left out, but two different unit symbols (`cm`, `km`) are wrong: units are not converted.
+Units are converted (`1 km` for `1000\text{ m}`), and another kind of unit is wrong; one may be left out on either side,
+and so may the names of counted things (`12개`, `12 apples`). In a chain `x=\frac{2}{4}=0.5` every value must be right.
+Of several boxes the last counts, unless a word joins them or the gold is a list: then those that stand together are one
+answer. An answer that the next words take back (`\boxed{7} is wrong, it is 8`) is wrong.
 
-math-verify's time limit is SIGALRM, which exists in the main thread alone (and takes the place of an alarm that you
-have set). Literals are small by their grammar and do without it, but in other threads kind 4 gets score None with a
-reason, instead of a hang or a silent 0: call this reward in a process of its own.
+Gold follows the habit of LaTeX (decimal point); rows with `language: es` may be answered with a decimal comma.
+
+Only math-verify needs a time limit. It is SIGALRM, which exists in the main thread alone (and takes the place of an
+alarm that you have set); in other threads such an answer gets score None with a reason, instead of a hang or a silent
+0: call this reward in a process of its own, as grading workers are.
 """
 
 import re
@@ -180,7 +187,7 @@ _DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 def _is_words(text: str) -> bool:
     bare = re.sub(r"\\text\{|\}", "", text)
     is_marked = bare != text or not bare.isascii() or len(bare) != 2  # but xy is a product
-    return bool(is_marked and _WORDS.fullmatch(bare) or _DATE.fullmatch(text))
+    return bool((is_marked and _WORDS.fullmatch(bare)) or _DATE.fullmatch(text))
 
 
 def _bare(text: str) -> str:
@@ -232,6 +239,11 @@ CASES: list[Case] = [
     ("So it is seven, \\boxed{7}.", {"answer": "7"}, 1.0),
     (r"First \boxed{5}, after correction \boxed{7}.", {"answer": "7"}, 1.0),
     (r"First \boxed{7}, after correction \boxed{5}.", {"answer": "7"}, 0.0),
+    (r"\boxed{5}, \boxed{7}", {"answer": "7"}, 1.0),
+    (r"\boxed{5}, \boxed{7}", {"answer": "5,7"}, 1.0),
+    (r"\boxed{5} or \boxed{7}", {"answer": "7"}, 0.0),
+    (r"\boxed{7} is wrong, it is 8.", {"answer": "7"}, 0.0),
+    (r"$\boxed{7}$ 🎉", {"answer": "7"}, 1.0),
     ("The answer is 7.", {"answer": "7"}, 0.0),
     ({"thinking": r"It must be \boxed{7}.", "answer": "The answer is 7."}, {"answer": "7"}, 0.0),
     ({"thinking": "hm", "answer": "", "is_truncated": True}, {"answer": "7"}, 0.0),
@@ -243,14 +255,33 @@ CASES: list[Case] = [
     _case(r"\begin{foo", "7", None),
     _case("1591", "1591", 1.0),
     _case("1591", "37*43", 0.0),
+    _case("1591", "37*43=1591", 1.0),
     _case("1591", r"\frac{3182}{2}", 0.0),
     _case("1000", "10^{3}", 0.0),
+    _case("385", r"\sum_{k=1}^{10}k^2", 0.0),
+    _case("1", r"\int_0^1 2xdx", 0.0),
+    _case("12", r"\gcd(48,36)", 0.0),
+    _case("3628800", "10!", 0.0),
+    _case("1", r"\lim_{x\to0}\frac{\sin x}{x}", 0.0),
+    _case("3", r"\frac{d}{dx}(3x)", 0.0),
+    _case("-2", r"\det\begin{pmatrix}1&2\\3&4\end{pmatrix}", 0.0),
+    _case("7", r"\max(3,7)", 0.0),
+    _case("6", "|-6|", 0.0),
     _case("5", r"\sqrt{3^2+4^2}", 0.0),
     _case("5", "x+5-x", 0.0),
+    _case("5", "5 (or maybe 6)", 0.0),
+    _case("5", r"5\text{ (or maybe 6)}", 0.0),
+    _case("7", "x=5=7", 0.0),
     _case("1000000", "1,000,000", 1.0),
     _case("1{,}234", r"1\,234", 1.0),
+    _case("1234", "1\u2009234", 1.0),
+    _case("1234", "1\u00a0234", 1.0),
     _case("12", "１２", 1.0),
+    _case("12", "١٢", 1.0),
     _case("-6", "−6", 1.0),
+    _case("5", "5.", 1.0),
+    _case("5", "≈5", 1.0),
+    _case("5", "5\u200b", 1.0),
     _case("7", "x=7", 1.0),
     _case("x=7", "y=7", 0.0),
     _case("5", "5, 7", 0.0),
@@ -263,7 +294,12 @@ CASES: list[Case] = [
     _case(r"50\%", "0.5", 1.0),
     _case(r"5\%", "500", 0.0),
     _case("12", r"12\text{개}", 1.0),
+    _case("12", "12개", 1.0),
+    _case("12000", "12,000원", 1.0),
+    _case("12", "12 €", 1.0),
+    _case("12", "12 euros", 1.0),
     _case(r"12\text{ cm}", r"12\text{ km}", 0.0),
+    _case(r"1000\text{ m}", r"1\text{ km}", 1.0),
     _case("1234.5", "1.234,5", 1.0, language="es"),
     _case("1234.5", "1.234,5", 0.0, language="en"),
     _case(r"\text{Monday}", "monday", 1.0),
@@ -271,13 +307,17 @@ CASES: list[Case] = [
     _case(r"\text{참}", r"\text{거짓}", 0.0),
     _case(r"\frac{\pi}{4}", "0.785398", 1.0),
     _case(r"\pi", "3.14", 0.0),
+    _case(r"\sqrt{2}", "√2", 1.0),
     _case(r"\sqrt{12}", r"2\sqrt{3}", 1.0),
     _case(r"10\pi", r"2\pi\cdot5", 0.0),
+    _case("3^2", "3²", 1.0),
     _case("x^2+2x+1", "(x+1)^2", 1.0),
     _case("x^2+1", "y^2+1", 0.0),
+    _case(r"\sin x", r"\sin(x)", 1.0),
     _case(r"\{1,2,3\}", "3,2,1", 1.0),
     _case("(1,2)", r"\{1,2\}", 0.0),
     _case("[0,1)", "(0,1)", 0.0),
+    _case("(0,1)", "0<x<1", 1.0),
     _case("7", "9^{9^{9}}", 0.0),
     _case("x", "9^{9^{9}}", 0.0),
 ]

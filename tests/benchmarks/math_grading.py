@@ -1,6 +1,6 @@
 r"""Math grading: our pool of workers against TRL's `accuracy_reward`, on the same attempts.
 
-    python tests/benchmarks/math_grading.py [--attempts 2000] [--rounds 5] [--workers 2]
+    python tests/benchmarks/math_grading.py [--attempts 2000] [--rounds 6] [--workers 2]
 
 TRL is called as its trainer calls it: once, with the whole list, in the main thread (it has no pooled way). It gets its
 golds between dollars, without which it misreads them. Every round has new attempts, which both grade one after the
@@ -38,11 +38,12 @@ from trl.rewards import accuracy_reward  # noqa: E402  (after the environment is
 from posttrain.grading import GradingPool  # noqa: E402
 from posttrain.recipe import GradingSection, RewardSpec  # noqa: E402
 from posttrain.terminal import say  # noqa: E402
-from rewards import Attempt, make_attempt  # noqa: E402
+from rewards import make_attempt  # noqa: E402
 
 GROUP_SIZE = 8
 RIGHT_SHARE, RESPELT_SHARE = 0.62, 0.06
 SPECS = [RewardSpec(use="rewards.math_answer:math_answer")]
+BOMBED_GOLD = r"\sin x"  # the worst case: here math-verify has to read the bomb
 BOMBS = (
     "9^{9^{9}}",
     "10^8!",
@@ -76,11 +77,17 @@ class Problem(NamedTuple):
 
 
 class Response(NamedTuple):
-    """A text with a box, the gold answer, and whether it is right."""
+    """What was written before the box and in it, the gold answer, and whether it is right."""
 
-    text: str
+    reasoning: str
+    box: str
     gold: str
     is_right: bool
+
+    @property
+    def text(self) -> str:
+        """The visible text."""
+        return f"{self.reasoning}\n\n" rf"The final answer is $\boxed{{{self.box}}}$."
 
 
 def main() -> None:
@@ -97,46 +104,44 @@ def main() -> None:
 
 def compare_throughput(pool: GradingPool, num_attempts: int, num_rounds: int) -> None:
     """Attempts per second, in wall time and in processor time, paired in rounds."""
-    rounds = []
+    rounds, num_distinct = [], 0
     for seed in range(num_rounds):
         responses = draw_responses(random.Random(seed), num_attempts)
-        peers = {"ours": lambda: grade_by_pool(pool, responses), "TRL": lambda: grade_by_trl(responses)}  # noqa: B023
+        num_distinct += len({(response.gold, response.box) for response in responses})
         order = ["ours", "TRL"] if seed % 2 else ["TRL", "ours"]
-        rounds.append({name: measure(peers[name], responses) for name in order})
-    distinct = len({(response.gold, response.text.split(r"\boxed")[1]) for response in responses})
-    say(f"{num_attempts} attempts in groups of {GROUP_SIZE}, {distinct / num_attempts:.0%} of the boxes distinct")
-    for name in ("ours", "TRL"):
-        wall, cpu, agreed = (statistics.median(each[name][i] for each in rounds[1:]) for i in range(3))
-        say(f"{name:<6}{num_attempts / wall:>8,.0f} attempts/s{1000 * cpu / num_attempts:>8.2f} ms CPU each, {agreed:.1%} right")
+        rounds.append({name: measure(PEERS[name], pool, responses) for name in order})
+    share = num_distinct / num_attempts / num_rounds
+    say(f"{num_attempts} attempts in groups of {GROUP_SIZE}, {share:.0%} of the boxes distinct")
+    for name in PEERS:
+        wall, cpu, right = (statistics.median(timed[name][i] for timed in rounds[1:]) for i in range(3))
+        each = f"{1000 * cpu / num_attempts:.2f} ms of CPU time each"
+        say(f"{name:<6}{num_attempts / wall:>8,.0f} attempts/s   {each}   {right:.1%} of the verdicts right")
     for what, index in (("wall time", 0), ("CPU time", 1)):
-        ratios = [each["TRL"][index] / each["ours"][index] for each in rounds[1:]]
+        ratios = [timed["TRL"][index] / timed["ours"][index] for timed in rounds[1:]]
         say(f"TRL / ours, {what:<10}{statistics.median(ratios):.1f}x  (range {min(ratios):.1f} to {max(ratios):.1f})")
 
 
 def compare_latency(pool: GradingPool, num_attempts: int) -> None:
     """Each attempt on its own; one in a hundred has a bomb in its box."""
-    rng = random.Random(-1)
-    responses = draw_responses(rng, num_attempts)
+    responses = draw_responses(random.Random(-1), num_attempts)
     for index in range(0, num_attempts, 100):
         bomb = BOMBS[index // 100 % len(BOMBS)]
-        responses[index] = Response(rf"So the answer is $\boxed{{{bomb}}}$.", "x^2+1", is_right=False)
-    peers: dict[str, Callable[[Sequence[Response]], object]] = {
-        "ours": lambda one: grade_by_pool(pool, one),
-        "TRL": grade_by_trl,
-    }
-    for name, grade in peers.items():
-        seconds = sorted(measure(lambda one=response: grade([one]), [response])[0] for response in responses)  # type: ignore[misc]
+        responses[index] = Response("So I would say", bomb, BOMBED_GOLD, is_right=False)
+    for name, grade in PEERS.items():
+        seconds = sorted(measure(grade, pool, [response])[0] for response in responses)
         p50, p99 = seconds[len(seconds) // 2], seconds[math.ceil(0.99 * len(seconds)) - 1]
-        say(f"{name:<6}p50 {1000 * p50:>7.1f} ms  p99 {1000 * p99:>7.1f} ms  longest {seconds[-1]:.1f} s")
+        say(f"{name:<6}p50 {1000 * p50:>7.1f} ms   p99 {1000 * p99:>7.1f} ms   longest {seconds[-1]:.1f} s")
 
 
-def measure(grade: Callable[[], list[bool]], responses: Sequence[Response]) -> tuple[float, float, float]:
+def measure(
+    grade: Callable[[GradingPool, Sequence[Response]], list[bool]], pool: GradingPool, responses: Sequence[Response]
+) -> tuple[float, float, float]:
     """Wall and CPU seconds, our workers' included, and the share of verdicts that are right."""
     wall, cpu = time.perf_counter(), _cpu_seconds()
-    verdicts = grade()
+    verdicts = grade(pool, responses)
     wall, cpu = time.perf_counter() - wall, _cpu_seconds() - cpu
-    agreed = [verdict is response.is_right for verdict, response in zip(verdicts, responses, strict=True)]
-    return wall, cpu, statistics.fmean(agreed)
+    are_right = [verdict is response.is_right for verdict, response in zip(verdicts, responses, strict=True)]
+    return wall, cpu, statistics.fmean(are_right)
 
 
 def _cpu_seconds() -> float:
@@ -146,14 +151,17 @@ def _cpu_seconds() -> float:
 
 def grade_by_pool(pool: GradingPool, responses: Sequence[Response]) -> list[bool]:
     """As training does it."""
-    attempts: list[Attempt] = [make_attempt(response.text, {"answer": response.gold}) for response in responses]
+    attempts = [make_attempt(response.text, {"answer": response.gold}) for response in responses]
     return [graded.outcome is True for graded in pool.grade_all(attempts)]
 
 
-def grade_by_trl(responses: Sequence[Response]) -> list[bool]:
+def grade_by_trl(_: GradingPool, responses: Sequence[Response]) -> list[bool]:
     """As TRL's trainer does it."""
     completions = [[{"role": "assistant", "content": response.text}] for response in responses]
     return [score == 1.0 for score in accuracy_reward(completions, [f"${response.gold}$" for response in responses])]
+
+
+PEERS = {"ours": grade_by_pool, "TRL": grade_by_trl}
 
 
 def draw_responses(rng: random.Random, num_responses: int) -> list[Response]:
@@ -178,7 +186,7 @@ def _respond(rng: random.Random, problem: Problem) -> Response:
         rng.choice(SENTENCES).format(a=rng.randint(2, 99), b=rng.randint(2, 99), c=rng.randint(2, 999))
         for _ in range(rng.randint(15, 40))
     ]
-    return Response("\n".join(steps) + f"\n\nThe final answer is $\\boxed{{{box}}}$.", problem.gold, is_right)
+    return Response("\n".join(steps), box, problem.gold, is_right)
 
 
 def _integer(rng: random.Random) -> Problem:
@@ -221,12 +229,16 @@ def _quotient(rng: random.Random) -> Problem:
 def _interval(rng: random.Random) -> Problem:
     a = rng.randint(-99, 99)
     b = a + rng.randint(1, 99)
-    return Problem(f"[{a},{b})", [rf"\left[{a}, {b}\right)", f"[{a}, {b})"], [f"({a},{b})", f"[{a},{b}]", f"[{a},{b + 1})"])
+    return Problem(
+        f"[{a},{b})", [rf"\left[{a}, {b}\right)", f"[{a}, {b})"], [f"({a},{b})", f"[{a},{b}]", f"[{a},{b + 1})"]
+    )
 
 
 def _pair(rng: random.Random) -> Problem:
     a, b = rng.randint(-99, 99), rng.randint(100, 199)
-    return Problem(f"({a},{b})", [f"({a}, {b})", rf"\left({a},{b}\right)"], [f"({b},{a})", f"({a},{b + 1})", f"({a + 1},{b})"])
+    return Problem(
+        f"({a},{b})", [f"({a}, {b})", rf"\left({a},{b}\right)"], [f"({b},{a})", f"({a},{b + 1})", f"({a + 1},{b})"]
+    )
 
 
 def _word(rng: random.Random) -> Problem:

@@ -182,7 +182,10 @@ def test_equal_forms_are_right_and_others_wrong(gold: str, right: str, wrong: st
             "$5$ \\(5\\) \\approx5 \\text{Answer:}5 x=5 x_1=5 f(3)=5 a+b=5 5=5 5\\approx5.0 ５ ٥ ५",
         ),
         ("-5", "-5 −5 –5 —5 －5 -{5} (-5) -5.0"),
-        ("1234", "1,234 1{,}234 1\\,234 1\\;234 1~234 1\u00a0234 1\u2009234 1\u202f234 1\u3000234 1'234 1’234 １２３４"),
+        (
+            "1234",
+            "1,234 1{,}234 1\\,234 1\\;234 1~234 1\u00a0234 1\u2009234 1\u202f234 1\u3000234 1'234 1’234 １２３４",
+        ),
         ("300000000", "3e8 3E8 3e+8 3\\times10^8 3\\times10^{8} 3\\cdot10^8 3x10^8 3×10⁸"),
         (r"\frac{1}{2}", "½ 1/2 \\frac12 \\tfrac12 {1\\over2} .5 0.50 50\\% \\frac{2}{4}=\\frac{1}{2}=0.5 1⁄2"),
         (r"-\frac{3}{4}", r"-3/4 \frac{-3}{4} \frac{3}{-4} -0.75"),
@@ -230,10 +233,22 @@ def test_what_only_looks_right_is_wrong(gold: str, answer: str) -> None:
 @pytest.mark.parametrize(
     ("gold", "right", "wrong"),
     [
-        (r"12\text{ cm}", r"12 12\text{cm} 120\text{mm} 0.12\text{meters} 12\,cm", r"12\text{km} 12\text{cm}^2 12\text{s}"),
+        (
+            r"12\text{ cm}",
+            r"12 12\text{cm} 120\text{mm} 0.12\text{meters} 12\,cm",
+            r"12\text{km} 12\text{cm}^2 12\text{s}",
+        ),
         (r"1000\text{ m}", r"1\text{km} 1000 1\text{kilómetro} 1킬로미터", r"1 1\text{m} 1000\text{km}"),
-        (r"30\text{ m/s}", r"30 108\text{km/h} 30\frac{\text{m}}{\text{s}} 108\text{kilometers~per~hour}", r"30\text{km/h}"),
-        (r"9\text{ m}^2", r"9\text{square~meters} 9\text{metros~cuadrados} 9제곱미터 90000\text{cm}^2", r"9\text{m} 9\text{m}^3"),
+        (
+            r"30\text{ m/s}",
+            r"30 108\text{km/h} 30\frac{\text{m}}{\text{s}} 108\text{kilometers~per~hour}",
+            r"30\text{km/h}",
+        ),
+        (
+            r"9\text{ m}^2",
+            r"9\text{square~meters} 9\text{metros~cuadrados} 9제곱미터 90000\text{cm}^2",
+            r"9\text{m} 9\text{m}^3",
+        ),
         (r"1\text{ L}", r"1000\text{cm}^3 1000\text{mL}", r"1\text{cm}^3"),
         (r"25^\circ\text{C}", "25 25°C 25℃", "25°F"),
         (r"3\text{시간}", r"3 180분 180\text{min} 3\text{horas}", "3분"),
@@ -265,7 +280,11 @@ def test_units_are_converted_and_counted_things_left_out(gold: str, right: str, 
         (r"1\pm\sqrt{2}", r"1-\sqrt2,1+\sqrt2", r"1\pm\sqrt3"),
         ("[0,1)", r"[0,1) 0\le~x<1 x\in[0,1) 1>x\ge0 \{x\mid0\le~x<1\}", "(0,1) [0,1] 0<x<1 [0,2)"),
         ("x>3", r"(3,\infty) 3<x x\gt3", r"x\ge3 (3,4) y>3"),
-        (r"(-\infty,2)\cup(2,\infty)", r"x\neq2 \mathbb{R}\setminus\{2\} (2,\infty)\cup(-\infty,2) x<2\text{or}x>2", "x<2"),
+        (
+            r"(-\infty,2)\cup(2,\infty)",
+            r"x\neq2 \mathbb{R}\setminus\{2\} (2,\infty)\cup(-\infty,2) x<2\text{or}x>2",
+            "x<2",
+        ),
         (r"\mathbb{R}", r"(-\infty,\infty) x\in\mathbb{R}", r"(0,\infty)"),
         (r"\emptyset", r"∅ \varnothing \{\}", r"\{0\}"),
         (
@@ -323,7 +342,8 @@ def test_an_answer_that_is_taken_back_is_wrong(after: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "after", [".", " 🎉", "입니다.", " es correcto.", " is right. The other value is wrong.", ", not 8", " (that is, 7.0)"]
+    "after",
+    [".", " 🎉", "입니다.", " es correcto.", " is right. The other value is wrong.", ", not 8", " (that is, 7.0)"],
 )
 def test_words_after_the_box_do_no_harm(after: str) -> None:
     assert math_answer(make_attempt(rf"It is \boxed{{7}}{after}", {"answer": "7"})).outcome is True
@@ -361,7 +381,19 @@ def test_a_gold_answer_may_come_in_its_own_box() -> None:
     assert grade(r"\boxed{7}", "8").outcome is False
 
 
-UNREADABLE = ["", "  ", "$$", r"\boxed{}", "x" * 301, "9^{9^{9}}", r"\frac{", r"\frac{1}{0}", r"\frac{\pi}{0}", r"\frac{1}{\pi-\pi}", "foo(bar"]
+UNREADABLE = [
+    "",
+    "  ",
+    "$$",
+    r"\boxed{}",
+    "x" * 301,
+    "9^{9^{9}}",
+    r"\frac{",
+    r"\frac{1}{0}",
+    r"\frac{\pi}{0}",
+    r"\frac{1}{\pi-\pi}",
+    "foo(bar",
+]
 
 
 @pytest.mark.parametrize("gold", [None, 7, ["7"], *UNREADABLE])
@@ -372,8 +404,41 @@ def test_a_broken_gold_answer_is_not_the_models_fault(gold: object) -> None:
         assert "answer" in verdict.reason
 
 
-PIECES = ["1", "2", "x", "e", r"\pi", r"\frac{1}{2}", r"\sqrt{3}", "+", "-", "=", "<", ",", "(", ")", "[", r"\{", r"\}", " "]
-PIECES += [r"\text{ cm}", r"\text{ or }", r"\infty", r"\cup ", "%", "^2", r"\pm ", "개", "Monday", "*", r"\neq ", "!", r"\ln "]
+PIECES = [
+    "1",
+    "2",
+    "x",
+    "e",
+    r"\pi",
+    r"\frac{1}{2}",
+    r"\sqrt{3}",
+    "+",
+    "-",
+    "=",
+    "<",
+    ",",
+    "(",
+    ")",
+    "[",
+    r"\{",
+    r"\}",
+    " ",
+]
+PIECES += [
+    r"\text{ cm}",
+    r"\text{ or }",
+    r"\infty",
+    r"\cup ",
+    "%",
+    "^2",
+    r"\pm ",
+    "개",
+    "Monday",
+    "*",
+    r"\neq ",
+    "!",
+    r"\ln ",
+]
 
 
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6))
