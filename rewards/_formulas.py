@@ -96,7 +96,7 @@ class _Residues:
         if letter == "i":  # the imaginary one
             raise ValueError(letter)
         self.has_letters = True
-        return random.Random(letter).randrange(_PRIME)
+        return random.Random(re.sub("[{}]", "", letter)).randrange(_PRIME)  # x_{1} is x_1
 
     def add(self, left: int, right: int) -> int:
         return (left + right) % _PRIME

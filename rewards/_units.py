@@ -1,6 +1,6 @@
 r"""What stands behind a number: units, which are compared and converted, and counted things, which may be left out.
 
-`12\text{ km}`, `30\text{ m/s}`, `12,000원`, `5 million euros`, `12개`. A word that is in no table (apples, manzanas, 명)
+`12\text{ km}`, `30\text{ m/s}`, `12,000원`, `5 million euros`, `12개`. A word that is in no table (apples, 명)
 is a counted thing in some language, and says nothing.
 """
 

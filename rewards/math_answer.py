@@ -7,8 +7,8 @@ Five kinds of gold, cheapest first:
 1. a rational number (`12`, `1,234.5`, `\frac{3}{5}`, `3\times10^{8}`, `50\%`): the answer must be a plain number too,
    and for a whole number the division must be done. A decimal is right when it is equal; a rounded one only where the
    gold has no finite decimal, with a relative error of at most one in a million.
-2. a closed literal with radicals, pi or e (`\frac{\sqrt{3}}{2}`, `2\pi`): the answer is a number or such a literal, with
-   no more sums in it than the gold has (`\sqrt{50}-\sqrt{8}` is no answer for `3\sqrt{2}`).
+2. a closed literal with radicals, pi or e (`\frac{\sqrt{3}}{2}`, `2\pi`): the answer is a number or such a literal,
+   with no more sums in it than the gold has (`\sqrt{50}-\sqrt{8}` is no answer for `3\sqrt{2}`).
 3. words (`\text{Monday}`, `B`, `참`) and dates: the same words, in upper or lower case.
 4. several values of these kinds: lists, pairs, sets, intervals, matrices. Each must be right; a bare list may stand for
    a pair or a set, an inequality for an interval (`x>3`, `x\neq2`).
