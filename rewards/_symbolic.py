@@ -1,13 +1,21 @@
-r"""Formulas: rational functions by their values, and all others by math-verify, under its time limit."""
+r"""Formulas: rational functions by their values, and all others by math-verify, under a limit of CPU time.
 
+math-verify's own limit is an alarm in wall time: on a busy machine it strikes while simple formulas are read, so that
+the verdict would depend on the load. A signal can interrupt the main thread only.
+"""
+
+import logging
 import re
+import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 from rewards._formulas import residue
 
-TIME_LIMIT_S = 2  # for each of: read the gold, read the answer, compare
+TIME_LIMIT_S = 2  # of CPU time, for each of: read the gold, read the answer, compare
 
 # Operations that only a gold answer may bring in: with them an answer is the question.
 _CALCULATION = re.compile(
@@ -39,7 +47,6 @@ def compare_formulas(gold: str, answer: str, *, is_value: bool) -> tuple[bool | 
 @lru_cache(maxsize=4096)
 def _compare(gold: str, answer: str, is_value: bool) -> tuple[bool | None, str]:
     from math_verify import verify
-    from math_verify.errors import TimeoutException
 
     wanted = _read(gold)
     if isinstance(wanted, str):
@@ -54,8 +61,9 @@ def _compare(gold: str, answer: str, is_value: bool) -> tuple[bool | None, str]:
     if isinstance(value, str):
         return False, value
     try:
-        return bool(verify(wanted, value, timeout_seconds=TIME_LIMIT_S, raise_on_error=True)), "not equal"
-    except TimeoutException:
+        with _cpu_limit():
+            return bool(verify(wanted, value, timeout_seconds=None, raise_on_error=True)), "not equal"
+    except _OutOfTime:
         return False, f"not decided in {TIME_LIMIT_S} s"
     except Exception:  # noqa: BLE001  whatever sympy raises, this is how math-verify says "not equal"
         return False, "not comparable"
@@ -65,16 +73,36 @@ def _compare(gold: str, answer: str, is_value: bool) -> tuple[bool | None, str]:
 def _read(text: str) -> Any:
     """A sympy object, or why there is none. The reason is kept too: a text that takes too long does so once."""
     from math_verify import LatexExtractionConfig, parse
-    from math_verify.errors import TimeoutException
 
     config = [LatexExtractionConfig(boxed_match_priority=-1)]
-    try:  # between dollars: without them math-verify reads 3+4i as 3
-        found = parse(f"${text}$", config, "no_fallback", parsing_timeout=TIME_LIMIT_S, raise_on_error=True)
-    except TimeoutException:
+    try:
+        with _cpu_limit():  # between dollars: without them math-verify reads 3+4i as 3
+            found = parse(f"${text}$", config, "no_fallback", parsing_timeout=None, raise_on_error=True)
+    except _OutOfTime:
         return f"not read in {TIME_LIMIT_S} s"
     except Exception:  # noqa: BLE001  whatever its parser raises, the text is none that it reads
         found = []
     return found[0] if found else "not readable as mathematics"
+
+
+class _OutOfTime(BaseException):
+    """Not an `Exception`, which the libraries catch."""
+
+
+@contextmanager
+def _cpu_limit() -> Iterator[None]:
+    def stop(*_: object) -> None:
+        raise _OutOfTime
+
+    for module in ("parser", "grader"):  # they warn that their own limit is off
+        logging.getLogger(f"math_verify.{module}").setLevel(logging.ERROR)
+    before = signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, TIME_LIMIT_S, 0.1)  # again and again: in a destructor it would be swallowed
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
 
 
 def _right_side(text: str, other: str) -> str:

@@ -136,13 +136,13 @@ def _parse(words: str) -> Unit:
     is_below = False
     for slash, word, exponent in _STEPS.findall(words):
         is_below = is_below or bool(slash)
+        times = int(exponent or 1) * (-1 if is_below else 1)
         for base, power, size in _look_up(word):
-            power *= int(exponent or 1) * (-1 if is_below else 1)
-            if not base:
+            if base:
+                factor *= size**times
+                powers[base] = powers.get(base, 0) + power * times
+            else:
                 scale *= size
-                continue
-            factor *= size ** int(exponent or 1) if not is_below else size ** -int(exponent or 1)
-            powers[base] = powers.get(base, 0) + power
     return Unit(scale, factor, tuple(sorted((base, power) for base, power in powers.items() if power)))
 
 

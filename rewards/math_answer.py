@@ -23,9 +23,10 @@ answer. An answer that the next words take back (`\boxed{7} is wrong, it is 8`) 
 
 Gold follows the habit of LaTeX (decimal point); rows with `language: es` may be answered with a decimal comma.
 
-Only math-verify needs a time limit. It is SIGALRM, which exists in the main thread alone (and takes the place of an
-alarm that you have set); in other threads such an answer gets score None with a reason, instead of a hang or a silent
-0: call this reward in a process of its own, as grading workers are.
+Only math-verify needs a time limit: 2 s of CPU time each to read and to compare, so that a verdict does not depend on
+the machine's load. It is a signal (SIGPROF), which can interrupt the main thread alone; in other threads such an answer
+gets score None with a reason, instead of a hang or a silent 0: call this reward in a process of its own, as grading
+workers are.
 """
 
 import re

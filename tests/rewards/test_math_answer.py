@@ -463,10 +463,13 @@ def test_in_another_thread_what_needs_no_limit_is_graded_and_the_rest_is_none_no
     assert "main thread" in in_a_thread(r"\sin x", r"\sin(x)").reason
 
 
-def test_the_callers_alarm_handler_is_given_back() -> None:
-    before = signal.getsignal(signal.SIGALRM)
-    assert grade(r"\sin x", r"\sin(x)").outcome is True
-    assert signal.getsignal(signal.SIGALRM) is before
+def test_the_callers_signals_are_left_as_they_were() -> None:
+    before = signal.getsignal(signal.SIGPROF), signal.getsignal(signal.SIGALRM)
+    signal.alarm(100)
+    assert grade(r"\cos x", r"\cos(x)").outcome is True
+    assert signal.alarm(0) > 0
+    assert (signal.getsignal(signal.SIGPROF), signal.getsignal(signal.SIGALRM)) == before
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
 
 
 def test_plain_numbers_and_words_never_import_sympy() -> None:
