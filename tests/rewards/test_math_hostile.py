@@ -26,7 +26,7 @@ def test_hostile_answers_to_golds_that_are_no_formulas_need_no_time_limit(text: 
 def test_hostile_answers_to_a_formula_end_within_the_time_limit_of_a_worker() -> None:
     """The signal works there, since a worker runs its rewards in the main thread; nobody has to be killed."""
     attempts = [make_attempt(rf"\boxed{{{text}}}", {"answer": FORMULA}) for text in HOSTILE]
-    section = GradingSection(workers=2, timeout_s=60.0, max_broken_share=1.0)
+    section = GradingSection(workers=2, timeout_s=300.0, max_broken_share=1.0)
     with GradingPool([RewardSpec(use="rewards.math_answer:math_answer")], section) as pool:
         graded = pool.grade_all(attempts)
         assert not pool.broken
