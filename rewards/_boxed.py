@@ -1,82 +1,83 @@
-r"""From a model's text to one tidy line of LaTeX: find the last box, even out the spelling, refuse absurd sizes."""
+r"""What a text boxes as its answer: the last `\boxed{...}`, those that stand together with it, and second thoughts."""
 
 import re
-import unicodedata
-
-MAX_CHARACTERS = 300
-MAX_NESTING = 10  # math-verify needs 0.6 s for ten nested groups, more than 3 s for fifteen
+from typing import NamedTuple
 
 _BRACE = re.compile(r"(\\boxed\s*\{)|\\.|[{}]", re.DOTALL)
-_SYMBOLS = str.maketrans(
-    {"−": "-", "–": "-", "×": r"\times ", "÷": "/", "·": r"\cdot ", "⋅": r"\cdot ", "π": r"\pi ", "∞": r"\infty "}
-    | {"±": r"\pm ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\neq ", "∪": r"\cup ", "°": r"^\circ ", "≈": r"\approx "}
-    | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff")
+_LONGEST_GAP = 20  # characters between boxes that stand together
+_MOST_TOGETHER = 20  # boxes
+_GAP = re.compile(r"[\s$,;.()\[\]\\]*(?:\\text\{)?\s*(and|or|y|o|및|와|과|또는|그리고)?\s*\}?[\s$,;.()\[\]\\]*")
+_READ_ON = 120  # characters after the box; who takes it back does so at once
+
+DOUBT = re.compile(
+    r"\b(?:or|and|maybe|perhaps|possibly|not|wrong|incorrect|o|quizás?|tal vez|no|incorrect[oa])\b"
+    r"|또는|혹은|아마|아니|아닙|아닌|틀[렸린립]"
 )
-_TIDY = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"(\d+)⁄(\d+)", r"\\frac{\1}{\2}"),
-        (r"√\s*(\d+)", r"\\sqrt{\1}"),
-        (r"\\?\$|\\[()\[\]!]|\\(?:left|right|displaystyle)(?![A-Za-z])", ""),
-        (r"\\[,;: ]|~|\\q?quad(?![A-Za-z])", " "),
-        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
-        (r"\\math(?:rm|it)\s*\{([ei])\}", r"\1"),
-        (r"\\(?:text(?:bf|rm|it)|math(?:rm|bf|it)|mbox)\s*(?=\{)", r"\\text"),
-        (r"\\%", "%"),
-        (r"\{,\}", ","),
-        (r"\\frac\s*(\d)(?=\s*[\d{])", r"\\frac{\1}"),
-        (r"(\\frac\{\d\})\s*(\d)", r"\1{\2}"),
-        (r"\\sqrt\s*(\d)", r"\\sqrt{\1}"),
-        (r"\^\s*\{?\s*\\circ\s*\}?", ""),
-        (r"\s+", " "),
-        (r" (?![A-Za-z0-9])|(?<![A-Za-z0-9]) ", ""),
-        (r"^(?:\\approx ?|=)|[.,;]+$", ""),
-    )
-]
-_HUGE = re.compile(
-    r"\^\{?[+-]?\d{5,}|\^\{[^{}]*\d{5,}"  # a power above 9999
-    r"|\^\{[^{}A-Za-z]*[\^!]"  # a tower of powers
-    r"|\d{4,}!|!!|[)}]!|\^\d!"  # a factorial above 999!, or of something that may be large
+_TAKEN_BACK = re.compile(
+    r"\A\W*(?:is|was|seems|looks)? ?(?:wrong|incorrect|mistaken|a mistake|not (?:right|correct|the answer))\b"
+    r"|\b(?:no,? wait|wait,|correction:|scratch that|on second thought|or (?:maybe|perhaps|possibly))"
+    r"|\b(?:that|this|it)(?:'s| is| was) (?:wrong|incorrect|not (?:right|correct))\b"
+    r"|\bit (?:might|could|may) (?:also |well )?be\b"
+    r"|\A\W*(?:no es correct|es incorrect|es erróne|está mal|estaba mal)"
+    r"|\b(?:me equivoqué|no,? espera|espera,|o (?:quizás?|tal vez))"
+    r"|\A\W*(?:이|가|은|는)? ?(?:틀[렸린립]|잘못|아니[다라고]|아닙니다)|또는 아마",
+    re.IGNORECASE,
 )
+
+
+class Boxed(NamedTuple):
+    r"""The answer that a text gives.
+
+    Attributes:
+        last: the content of the last box.
+        together: the contents of the last boxes that have nothing between them but a comma or a word such as "and",
+            joined by commas; the same as `last` when it stands alone.
+        is_joined: a word joins them, so that they are one answer in several boxes.
+        is_taken_back: the text right after the last box says that it is wrong, or gives another answer beside it.
+    """
+
+    last: str
+    together: str
+    is_joined: bool
+    is_taken_back: bool
+
+
+def find_boxed(text: str) -> Boxed | None:
+    r"""The answer in the last `\boxed{...}` whose braces balance; None when there is none."""
+    spans = _boxes(text)
+    if not spans:
+        return None
+    start, end = spans[-1]
+    last, together, is_joined = text[start:end], [text[start:end]], False
+    for earlier_start, earlier_end in reversed(spans[-_MOST_TOGETHER:-1]):
+        gap_end = start - len(r"\boxed{")
+        if not 0 < gap_end - earlier_end <= _LONGEST_GAP:
+            break
+        gap = _GAP.fullmatch(text, earlier_end + 1, max(earlier_end + 1, gap_end))
+        if gap is None:
+            break
+        together.append(text[earlier_start:earlier_end])
+        is_joined = is_joined or gap[1] is not None
+        start = earlier_start
+    after = text[end + 1 : end + 1 + _READ_ON]
+    return Boxed(last, ", ".join(reversed(together)), is_joined, _TAKEN_BACK.search(after) is not None)
 
 
 def last_box(text: str) -> str | None:
-    r"""The content of the last `\boxed{...}` whose braces balance; one pass, whatever the text."""
-    last, last_start = None, -1
+    r"""The content of the last `\boxed{...}` whose braces balance."""
+    spans = _boxes(text)
+    return text[slice(*spans[-1])] if spans else None
+
+
+def _boxes(text: str) -> list[tuple[int, int]]:
+    """Where the contents of the balanced boxes start and end, by their start; one pass, whatever the text."""
+    found: list[tuple[int, int]] = []
     opened: list[tuple[int, bool]] = []
-    for match in _BRACE.finditer(text):
+    for match in _BRACE.finditer(text, max(0, text.find(r"\boxed"))):
         if match[1] or match[0] == "{":
             opened.append((match.end(), bool(match[1])))
         elif match[0] == "}" and opened:
             start, is_box = opened.pop()
-            if is_box and start > last_start:
-                last, last_start = text[start : match.start()], start
-    return last
-
-
-def clean(text: str) -> tuple[str, str]:
-    """The text as one tidy line of LaTeX, and what is wrong with it ("" when nothing is)."""
-    if len(text) > MAX_CHARACTERS:
-        return "", f"longer than {MAX_CHARACTERS} characters"
-    text = re.sub("[⁰¹²³⁴-⁹]+", r"^{\g<0>}", text)  # before NFKC, which would read 3² as 32
-    text = re.sub("[₀-₉]+", r"_{\g<0>}", text)
-    text = re.sub("(?<=[0-9])(?=[¼-¾⅐-⅞])", " ", text)  # and 1½ as 11⁄2
-    text = unicodedata.normalize("NFKC", text).translate(_SYMBOLS)
-    text = re.sub(r"\d", lambda digit: str(int(digit[0])), text)  # the digits of every script
-    for pattern, replacement in _TIDY:
-        text = pattern.sub(replacement, text)
-    return text, _fault(text)
-
-
-def _fault(text: str) -> str:
-    if not text:
-        return "empty"
-    if len(text) > MAX_CHARACTERS:
-        return f"longer than {MAX_CHARACTERS} characters"
-    depth = deepest = 0
-    for character in text:
-        depth += (character in "{([") - (character in "})]")
-        deepest = max(deepest, depth)
-    if deepest > MAX_NESTING:
-        return f"nested deeper than {MAX_NESTING}"
-    return "a power or factorial too large to compare" if _HUGE.search(text) else ""
+            if is_box:
+                found.append((start, match.start()))
+    return sorted(found)

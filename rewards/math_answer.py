@@ -2,36 +2,48 @@ r"""Is the last `\boxed{...}` of the answer equal to the gold answer?
 
 This is the rule-based verifier of EXAONE 4.0 section 2.4.2. What an answer may look like depends on the gold, because a
 policy soon learns to box the question itself (`\boxed{37*43}`), which a computer algebra system finds perfectly equal.
-Four kinds of gold, cheapest first:
+Five kinds of gold, cheapest first:
 
 1. a rational number (`12`, `1,234.5`, `\frac{3}{5}`, `3\times10^{8}`, `50\%`): the answer must be a plain number too,
-   and for a whole number the division must be done. Exact arithmetic; sympy is never imported. A rounded decimal is
-   right only where the gold has no finite decimal, with a relative error of at most one in a million.
-2. words (`\text{Monday}`, `B`, `참`): the same words, in upper or lower case.
-3. a closed literal with radicals, pi or e (`\frac{\sqrt{3}}{2}`, `2\pi`): the answer is a number or such a literal.
-4. any other mathematics: sets, intervals, matrices, equations, formulas. math-verify decides. If the gold is a number
-   (`\ln 2`), the answer is a literal, or uses no other operation than the gold. Inside sets and matrices an unfinished
-   calculation is not noticed.
+   and for a whole number the division must be done. A decimal is right when it is equal; a rounded one only where the
+   gold has no finite decimal, with a relative error of at most one in a million.
+2. a closed literal with radicals, pi or e (`\frac{\sqrt{3}}{2}`, `2\pi`): the answer is a number or such a literal,
+   with no more sums in it than the gold has (`\sqrt{50}-\sqrt{8}` is no answer for `3\sqrt{2}`).
+3. words (`\text{Monday}`, `B`, `참`) and dates: the same words, in upper or lower case.
+4. several values of these kinds: lists, pairs, sets, intervals, matrices. Each must be right; a bare list may stand for
+   a pair or a set, an inequality for an interval (`x>3`, `x\neq2`).
+5. any other mathematics. Rational functions are compared exactly, in any form: `x^2-1` and `(x-1)(x+1)` are the same.
+   For the rest (functions, equations, complex numbers) math-verify decides. An answer may not use an operation such as
+   an integral or a limit unless the gold does; if the gold is a number (`\ln 2`), no other operation at all.
 
-Gold follows the habit of LaTeX (decimal point); rows with `language: es` may be answered with a decimal comma. A unit
-may be left out, but two different unit symbols (`cm`, `km`) are wrong: units are not converted.
+Units are converted (`1 km` for `1000\text{ m}`), and another kind of unit is wrong; one may be left out on either side,
+and so may the names of counted things (`12개`, `12 apples`). In a chain `x=\frac{2}{4}=0.5` every value must be right.
+Of several boxes the last counts, unless a word joins them or the gold is a list: then those that stand together are one
+answer. An answer that the next words take back (`\boxed{7} is wrong, it is 8`) is wrong.
 
-math-verify's time limit is SIGALRM, which exists in the main thread alone (and takes the place of an alarm that you
-have set). Literals are small by their grammar and do without it, but in other threads kind 4 gets score None with a
-reason, instead of a hang or a silent 0: call this reward in a process of its own.
+Gold follows the habit of LaTeX (decimal point); rows with `language: es` may be answered with a decimal comma.
+
+Only math-verify needs a time limit: 2 s of CPU time each to read and to compare, so that a verdict does not depend on
+the machine's load. It is a signal (SIGPROF), which can interrupt the main thread alone; in other threads such an answer
+gets score None with a reason, instead of a hang or a silent 0: call this reward in a process of its own, as grading
+workers are.
 """
 
 import re
-import threading
 from fractions import Fraction
-from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from rewards._boxed import MAX_CHARACTERS, clean, last_box
+from rewards._boxed import find_boxed, last_box
+from rewards._formulas import real_value
+from rewards._latex import MAX_CHARACTERS, clean
+from rewards._lists import INFINITY, Items, read_items
 from rewards._numerals import LITERAL, TOLERANCE, Number, is_same, read_numbers
+from rewards._symbolic import compare_formulas
+from rewards._units import NO_UNIT, Unit, split_unit
 from rewards.contract import Attempt, Case, Reward, Verdict
 
-_TIME_LIMIT_S = 2  # for each of: read the gold, read the answer, compare
+_ROUGHLY = Fraction(1, 100)  # relative, for what follows a right answer after \approx
+_EXACTLY = Fraction(1, 10**15)  # for literals, which are known to 50 digits
 
 
 def math_answer(attempt: Attempt) -> Verdict:
@@ -49,11 +61,14 @@ def math_answer(attempt: Attempt) -> Verdict:
     gold, fault = ("", "braces that do not balance") if gold_text is None else clean(gold_text)
     if fault:
         return Verdict(None, reason=f"gold answer: {fault}")
-    box = last_box(attempt.answer)
-    if box is None:
+    boxed = find_boxed(attempt.answer)
+    if boxed is None:
         return _wrong("truncated" if attempt.is_truncated else r"no \boxed{...} in the answer")
-    extracted = box[:MAX_CHARACTERS].encode("utf-8", "replace").decode()
-    answer, fault = clean(box)
+    text = boxed.together if boxed.is_joined or read_items(gold) else boxed.last
+    extracted = text[:MAX_CHARACTERS].encode("utf-8", "replace").decode()
+    if boxed.is_taken_back:
+        return _wrong("taken back after the box", extracted)
+    answer, fault = clean(text)
     if fault:
         return _wrong(fault, extracted)
     is_equal, reason = _compare(gold, answer, attempt.row.get("language"))
@@ -66,123 +81,152 @@ def _wrong(reason: str, extracted: str | None = None) -> Verdict:
     return Verdict(0.0, outcome=False, extracted=extracted, reason=reason)
 
 
-_NAME = re.compile(r"([A-Za-z](?:_\{?\w+\}?)?)=([^=]*)")
-_UNIT = re.compile(r"(.*[\d}])(?:\\text\{([^{}]*)\}| ([A-Za-z]{2,})|[가-힣]+)(?:\^\{?[23]\}?)?")
-_WORDS = re.compile(r"[^\W\d_]+(?:[ '-]?[^\W\d_]+)*")
-
-
 def _compare(gold: str, answer: str, language: Any) -> tuple[bool | None, str]:
     """Equal, not equal, or None: cannot be judged; and the reason for the latter two."""
-    if gold == answer:
-        return True, ""
-    gold_name, gold_value, gold_unit = _dissect(gold, None)
-    name, value, unit = _dissect(answer, language)
-    if gold_name and name and gold_name != name:
-        return False, f"{name} instead of {gold_name}"
-    if gold_unit and unit and gold_unit != unit:
-        return False, f"the unit is {unit}, not {gold_unit}"
-    gold_numbers, numbers = list(read_numbers(gold_value, None)), list(read_numbers(value, language))
-    if gold_numbers:
-        return _compare_numbers(gold_numbers[0], numbers)
+    if INFINITY.fullmatch(gold):
+        return gold.lstrip("+") == answer.rpartition("=")[2].lstrip("+"), "not equal"
+    if value := _read_gold_value(gold):
+        return _compare_values(value, answer, language)
     if _is_words(gold):
         return _bare(gold) == _bare(answer), "not the same words"
-    is_literal = bool(numbers or LITERAL.fullmatch(value))
-    if LITERAL.fullmatch(gold_value):
-        if is_literal:
-            return _compare_literals(gold_value, value, numbers)
-        return False, "not a closed literal, and the gold answer is one"
-    return _compare_by_math_verify(gold, answer, is_literal=is_literal)
+    items = read_items(gold)
+    if items and all(map(_is_plain, items.items)):
+        return _compare_items(items, answer, language)
+    return compare_formulas(gold, answer, is_value=_read_value(answer, language) is not None)
 
 
-def _dissect(text: str, language: Any) -> tuple[str, str, str]:
-    r"""Split `x=12\text{cm}` into name, value and unit symbol, if the value is a number or a literal."""
-    match = _UNIT.fullmatch(text)
-    readings = [(text, "")] + ([(match[1], match[2] or match[3] or "")] if match else [])
-    for rest, unit in readings:
-        named = _NAME.fullmatch(rest)
-        name, value = (named[1], named[2]) if named else ("", rest)
-        if LITERAL.fullmatch(value) or any(read_numbers(value, language)):
-            return name, value, unit if len(unit) <= 3 else ""  # longer is a word, in any language
-    return "", text, ""
+# --- one value: a number or a closed literal, perhaps with a unit ---
 
 
-def _compare_numbers(gold: Number, numbers: list[Number]) -> tuple[bool, str]:
-    if not numbers:
-        return False, "not a plain number, and the gold answer is one"
-    if gold.is_whole and not numbers[0].is_finished:
-        return False, "a calculation that is not finished"
-    return any(is_same(gold, number) for number in numbers), "not equal"
+class _Value(NamedTuple):
+    text: str
+    numbers: tuple[Number, ...]  # how it can be read; none for a literal with radicals, pi or e
+    unit: Unit
+    name: str = ""
+
+
+_NAME = re.compile(r"([A-Za-z](?:_\{?\w+\}?)?)(?:\([^()]*\))?")  # x, x_1, f(3)
+_SUM = re.compile(r"(?<=[\w})])[+-]")
+_LINK = re.compile(r"(=|\\approx ?)")
+
+
+def _read_gold_value(text: str) -> _Value | None:
+    if _DATE.fullmatch(text):  # no subtraction
+        return None
+    name, sign, rest = text.rpartition("=")
+    match = _NAME.fullmatch(name) if sign else None
+    value = _read_value(rest if match else text, None, is_gold=True)
+    return value._replace(name=match[1]) if value and match else value
+
+
+def _read_value(text: str, language: Any, *, is_gold: bool = False) -> _Value | None:
+    for rest, unit in ((text, NO_UNIT), split_unit(text, is_gold=is_gold)):
+        numbers = read_numbers(rest, language)
+        if numbers or LITERAL.fullmatch(rest):
+            return _Value(rest, numbers, unit)
+    return None
+
+
+def _compare_values(gold: _Value, answer: str, language: Any) -> tuple[bool | None, str]:
+    r"""Every value in a chain such as `x=\frac{2}{4}=\frac{1}{2}\approx0.5` must be right, and the last link be one."""
+    first, *rest = _LINK.split(answer)
+    name = _NAME.fullmatch(first) if rest else None
+    if name and gold.name not in ("", name[1]):
+        return False, f"{name[1]} instead of {gold.name}"
+    is_rough = False
+    value = None
+    for sign, text in (("=", first), *zip(rest[::2], rest[1::2], strict=True)):
+        is_rough = sign != "=" and value is not None  # 5\approx5.0 repeats what was said, \approx5 says it
+        value = _read_value(text, language)
+        if value is None or (gold.numbers and not value.numbers):
+            value = None
+            continue
+        is_equal, reason = _is_equal(gold, value, _ROUGHLY if is_rough else None)
+        if not is_equal:
+            return is_equal, reason
+    if value is None:
+        return False, f"not a {'plain number' if gold.numbers else 'closed literal'}, and the gold answer is one"
+    return is_rough or _is_finished(gold, value), "a calculation that is not finished"
+
+
+def _is_equal(gold: _Value, value: _Value, tolerance: Fraction | None) -> tuple[bool | None, str]:
+    ratio = value.unit.in_units_of(gold.unit)
+    if ratio is None:
+        return False, "not the same kind of unit"
+    numbers = [number._replace(value=number.value * ratio) for number in value.numbers]
+    if gold.numbers and tolerance is None:
+        return any(is_same(gold.numbers[0], number) for number in numbers), "not equal"
+    wanted = gold.numbers[0].value if gold.numbers else _real(gold.text)
+    if wanted is None:
+        return None, "gold answer: not readable as mathematics"
+    if tolerance is None:
+        tolerance = TOLERANCE if "." in gold.text or any(number.is_decimal for number in numbers) else _EXACTLY
+    real = _real(value.text)
+    reals = [number.value for number in numbers] or ([] if real is None else [real * ratio])
+    return any(abs(real - wanted) <= tolerance * abs(wanted) for real in reals), "not equal"
+
+
+def _real(literal: str) -> Fraction | None:
+    value = real_value(literal)
+    return None if value is None else Fraction(value)
+
+
+def _is_finished(gold: _Value, value: _Value) -> bool:
+    """Whether nothing is left to calculate: no division for a whole number, no more sums than the gold has."""
+    if gold.numbers:
+        return value.numbers[0].is_finished or not gold.numbers[0].is_whole
+    return len(_SUM.findall(value.text)) <= len(_SUM.findall(gold.text))
+
+
+# --- words ---
+
+
+_WORDS = re.compile(r"[^\W\d_]+(?:[ '-][^\W\d_]+)*")
+_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}")
 
 
 def _is_words(text: str) -> bool:
     bare = re.sub(r"\\text\{|\}", "", text)
     is_marked = bare != text or not bare.isascii() or len(bare) != 2  # but xy is a product
-    return is_marked and _WORDS.fullmatch(bare) is not None
+    return bool((is_marked and _WORDS.fullmatch(bare)) or _DATE.fullmatch(text))
 
 
 def _bare(text: str) -> str:
-    return re.sub(r"\\text\{|[{}()]", "", text).casefold()
+    return re.sub(r"\\text\{|[{}()]", "", text).strip(" .").casefold()
 
 
-def _compare_literals(gold: str, literal: str, numbers: list[Number]) -> tuple[bool | None, str]:
-    """Compare a gold literal with another literal, or with a plain number that was read already."""
-    import sympy  # type: ignore[import-untyped]
-
-    wanted = _literal_value(gold)
-    if wanted is None:
-        return None, "gold answer: not readable as mathematics"
-    values = [sympy.Rational(number.value) for number in numbers] or [_literal_value(literal)]
-    tolerance = TOLERANCE if "." in gold or any(number.is_decimal for number in numbers) else Fraction(1, 10**15)
-    allowed = sympy.Rational(tolerance) * abs(wanted)
-    return any(value is not None and abs(value - wanted) <= allowed for value in values), "not equal"
+# --- several values ---
 
 
-@lru_cache(maxsize=4096)
-def _literal_value(literal: str) -> Any:
-    """The real number that a literal means, to 50 digits; None when it means none (a division by zero)."""
-    import sympy
-
-    expression = _read(literal)
-    value = sympy.nan if expression is None else sympy.N(expression, 50)
-    return value if value.is_real and value.is_finite else None
+def _is_plain(item: str) -> bool:
+    """Whether a gold item is a value, a word, or a list of those: it is compared without math-verify."""
+    if INFINITY.fullmatch(item) or _read_gold_value(item) or _is_words(item):
+        return True
+    items = read_items(item)
+    return items is not None and all(map(_is_plain, items.items))
 
 
-def _compare_by_math_verify(gold: str, answer: str, *, is_literal: bool) -> tuple[bool | None, str]:
-    if not _is_main_thread():
-        return None, "this gold answer needs a time limit, which only the main thread has: grade it in a process"
-    from math_verify import verify
-
-    wanted = _read(gold)
-    if wanted is None:
-        return None, "gold answer: not readable as mathematics"
-    if getattr(wanted, "is_number", False) and not (is_literal or _signs(answer) <= _signs(gold)):
-        return False, "a calculation that is not finished"
-    if (gold[0] in "([" and answer.startswith(r"\{")) or (answer[0] in "([" and gold.startswith(r"\{")):
-        return False, "a set is not a pair or an interval"
-    value = _read(answer)
-    if value is None:
-        return False, "not readable as mathematics"
-    is_equal = bool(verify(wanted, value, timeout_seconds=_TIME_LIMIT_S))
-    return is_equal, f"not equal (or not decided in {_TIME_LIMIT_S} s)"
-
-
-def _signs(text: str) -> set[str]:
-    """Commands, letters and operators: everything but digits, braces and a leading sign."""
-    return set(re.findall(r"\\[A-Za-z]+|[^\s{}\d.]", text.lstrip("+-")))
-
-
-def _is_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-def _read(text: str) -> Any:
-    """A sympy object, or None. The text goes in between dollars: without them math-verify reads 3+4i as 3."""
-    from math_verify import LatexExtractionConfig, parse
-
-    config = [LatexExtractionConfig(boxed_match_priority=-1)]
-    time_limit_s = _TIME_LIMIT_S if _is_main_thread() else None
-    found = parse(f"${text}$", config, fallback_mode="no_fallback", parsing_timeout=time_limit_s)
-    return found[0] if found else None
+def _compare_items(gold: Items, answer: str, language: Any) -> tuple[bool | None, str]:
+    items = read_items(answer) or Items("", (answer,))
+    if gold.name and items.name and gold.name != items.name:
+        return False, f"{items.name} instead of {gold.name}"
+    if not items.has_kind_of(gold):
+        return False, "not the same kind of brackets"
+    if len(gold.items) != len(items.items):
+        return False, f"number of values: {len(items.items)}, not {len(gold.items)}"
+    missing, reason = list(items.items), ""
+    for item in gold.items:
+        candidates = missing[:1] if gold.is_ordered or items.is_ordered else missing
+        for candidate in candidates:
+            is_equal, reason = _compare(item, candidate, language)
+            if is_equal is None:
+                return None, reason
+            if is_equal:
+                missing.remove(candidate)
+                break
+        else:
+            return False, reason if len(candidates) == 1 else f"{item} is missing"
+    return True, ""
 
 
 EXAMPLE: Reward = math_answer
@@ -196,6 +240,11 @@ CASES: list[Case] = [
     ("So it is seven, \\boxed{7}.", {"answer": "7"}, 1.0),
     (r"First \boxed{5}, after correction \boxed{7}.", {"answer": "7"}, 1.0),
     (r"First \boxed{7}, after correction \boxed{5}.", {"answer": "7"}, 0.0),
+    (r"\boxed{5}, \boxed{7}", {"answer": "7"}, 1.0),
+    (r"\boxed{5}, \boxed{7}", {"answer": "5,7"}, 1.0),
+    (r"\boxed{5} or \boxed{7}", {"answer": "7"}, 0.0),
+    (r"\boxed{7} is wrong, it is 8.", {"answer": "7"}, 0.0),
+    (r"$\boxed{7}$ 🎉", {"answer": "7"}, 1.0),
     ("The answer is 7.", {"answer": "7"}, 0.0),
     ({"thinking": r"It must be \boxed{7}.", "answer": "The answer is 7."}, {"answer": "7"}, 0.0),
     ({"thinking": "hm", "answer": "", "is_truncated": True}, {"answer": "7"}, 0.0),
@@ -207,14 +256,33 @@ CASES: list[Case] = [
     _case(r"\begin{foo", "7", None),
     _case("1591", "1591", 1.0),
     _case("1591", "37*43", 0.0),
+    _case("1591", "37*43=1591", 1.0),
     _case("1591", r"\frac{3182}{2}", 0.0),
     _case("1000", "10^{3}", 0.0),
+    _case("385", r"\sum_{k=1}^{10}k^2", 0.0),
+    _case("1", r"\int_0^1 2xdx", 0.0),
+    _case("12", r"\gcd(48,36)", 0.0),
+    _case("3628800", "10!", 0.0),
+    _case("1", r"\lim_{x\to0}\frac{\sin x}{x}", 0.0),
+    _case("3", r"\frac{d}{dx}(3x)", 0.0),
+    _case("-2", r"\det\begin{pmatrix}1&2\\3&4\end{pmatrix}", 0.0),
+    _case("7", r"\max(3,7)", 0.0),
+    _case("6", "|-6|", 0.0),
     _case("5", r"\sqrt{3^2+4^2}", 0.0),
     _case("5", "x+5-x", 0.0),
+    _case("5", "5 (or maybe 6)", 0.0),
+    _case("5", r"5\text{ (or maybe 6)}", 0.0),
+    _case("7", "x=5=7", 0.0),
     _case("1000000", "1,000,000", 1.0),
     _case("1{,}234", r"1\,234", 1.0),
+    _case("1234", "1\u2009234", 1.0),
+    _case("1234", "1\u00a0234", 1.0),
     _case("12", "１２", 1.0),
+    _case("12", "١٢", 1.0),
     _case("-6", "−6", 1.0),
+    _case("5", "5.", 1.0),
+    _case("5", "≈5", 1.0),
+    _case("5", "5\u200b", 1.0),
     _case("7", "x=7", 1.0),
     _case("x=7", "y=7", 0.0),
     _case("5", "5, 7", 0.0),
@@ -227,7 +295,12 @@ CASES: list[Case] = [
     _case(r"50\%", "0.5", 1.0),
     _case(r"5\%", "500", 0.0),
     _case("12", r"12\text{개}", 1.0),
+    _case("12", "12개", 1.0),
+    _case("12000", "12,000원", 1.0),
+    _case("12", "12 €", 1.0),
+    _case("12", "12 euros", 1.0),
     _case(r"12\text{ cm}", r"12\text{ km}", 0.0),
+    _case(r"1000\text{ m}", r"1\text{ km}", 1.0),
     _case("1234.5", "1.234,5", 1.0, language="es"),
     _case("1234.5", "1.234,5", 0.0, language="en"),
     _case(r"\text{Monday}", "monday", 1.0),
@@ -235,13 +308,17 @@ CASES: list[Case] = [
     _case(r"\text{참}", r"\text{거짓}", 0.0),
     _case(r"\frac{\pi}{4}", "0.785398", 1.0),
     _case(r"\pi", "3.14", 0.0),
+    _case(r"\sqrt{2}", "√2", 1.0),
     _case(r"\sqrt{12}", r"2\sqrt{3}", 1.0),
     _case(r"10\pi", r"2\pi\cdot5", 0.0),
+    _case("3^2", "3²", 1.0),
     _case("x^2+2x+1", "(x+1)^2", 1.0),
     _case("x^2+1", "y^2+1", 0.0),
+    _case(r"\sin x", r"\sin(x)", 1.0),
     _case(r"\{1,2,3\}", "3,2,1", 1.0),
     _case("(1,2)", r"\{1,2\}", 0.0),
     _case("[0,1)", "(0,1)", 0.0),
+    _case("(0,1)", "0<x<1", 1.0),
     _case("7", "9^{9^{9}}", 0.0),
     _case("x", "9^{9^{9}}", 0.0),
 ]

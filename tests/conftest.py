@@ -12,7 +12,7 @@ from posttrain.environment import prepare_environment
 
 # The same examples every time: a run of the suite says something about the change, not about luck.
 # New ones are searched for under hypothesis's own profile, "default".
-hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other

@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
 import rewards
 from posttrain.recipe import GradingSection
+from rewards.math_answer import math_answer
 
 README = Path(rewards.__file__).with_name("README.md").read_text(encoding="utf-8")
 
@@ -42,3 +44,18 @@ def test_the_grading_section_shows_the_defaults() -> None:
 def test_every_reward_of_the_package_is_in_the_table() -> None:
     for path in Path(rewards.__file__).parent.glob("[!_]*.py"):
         assert path.stem == "contract" or f"`rewards.{path.stem}:" in README
+
+
+MATH_ROWS = [
+    [re.findall(r"`(.+?)`", cell) for cell in line.strip("| ").split(" | ")]
+    for line in README.partition("## What a math answer may look like")[2].splitlines()
+    if line.startswith("| `")
+]
+
+
+@pytest.mark.parametrize(("gold", "right", "wrong"), MATH_ROWS, ids=[row[0][0] for row in MATH_ROWS])
+def test_the_table_of_math_answers_says_what_is_so(gold: list[str], right: list[str], wrong: list[str]) -> None:
+    for is_right, answers in ((True, right), (False, wrong)):
+        for answer in answers:
+            verdict = math_answer(rewards.make_attempt(rf"\boxed{{{answer}}}", {"answer": gold[0]}))
+            assert verdict.outcome is is_right, answer
