@@ -23,6 +23,7 @@ reason, instead of a hang or a silent 0: call this reward in a process of its ow
 
 import re
 import threading
+from collections.abc import Mapping
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any
@@ -30,6 +31,8 @@ from typing import Any
 from rewards._boxed import MAX_CHARACTERS, clean, last_box
 from rewards._numerals import LITERAL, TOLERANCE, Number, is_same, read_numbers
 from rewards.contract import Attempt, Case, Reward, Verdict
+
+SEES = ("answer", "is_truncated", "row")
 
 _TIME_LIMIT_S = 2  # for each of: read the gold, read the answer, compare
 
@@ -60,6 +63,12 @@ def math_answer(attempt: Attempt) -> Verdict:
     if is_equal is None:
         return Verdict(None, extracted=extracted, reason=reason)
     return Verdict(1.0, outcome=True, extracted=extracted) if is_equal else _wrong(reason, extracted)
+
+
+def gold_answer(row: Mapping[str, Any]) -> str | None:
+    """The gold answer in a box."""
+    gold = row.get("answer")
+    return rf"\boxed{{{gold}}}" if isinstance(gold, str) else None
 
 
 def _wrong(reason: str, extracted: str | None = None) -> Verdict:
