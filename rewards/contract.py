@@ -96,7 +96,7 @@ def declared(reward: object, name: str) -> Any:
     return getattr(reward, name, getattr(module, name, None))
 
 
-def gold_answer(reward: object, row: Mapping[str, Any]) -> str | None:
+def gold_answer_of(reward: object, row: Mapping[str, Any]) -> str | None:
     """The answer to `row` that has to pass `reward`; None where the reward, or the row, has none."""
     write: GoldAnswer | None = declared(reward, "gold_answer")
     return None if write is None else write(row)

@@ -145,11 +145,11 @@ def _remarks(results: Sequence[Result], num_probes: int, *, has_gold: bool) -> l
 
 
 def _worst(results: Sequence[Result]) -> Table:
-    """A line a row, what broke first, then what failed, then rows without a score; the slowest if there are none."""
+    """A line a row and kind of answer: what broke, what failed, what has no score; the slowest if there are none."""
     order = ("broke", "failed", "unjudged", "ok")
     by_badness = sorted(results, key=lambda result: (order.index(result.state), -(result.seconds or 0.0)))
-    first_of_row = {result.probe.row: result for result in reversed(by_badness)}
-    bad = [result for result in by_badness if result.state != "ok" and first_of_row[result.probe.row] is result]
+    firsts = {result.probe[:2]: result for result in reversed(by_badness)}  # by kind and row
+    bad = [result for result in by_badness if result.state != "ok" and firsts[result.probe[:2]] is result]
     worst, title = (bad[:WORST_SHOWN], "the worst") if bad else (by_badness[:SLOWEST_SHOWN], "the slowest")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1), width=WIDTH)
     for head in ("row", "ms"):

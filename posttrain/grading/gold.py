@@ -19,7 +19,7 @@ from posttrain.grading.grader import LoadedReward, load_rewards
 from posttrain.grading.pool import GradingPool
 from posttrain.recipe import GradingSection, RewardSpec
 from posttrain.terminal import say
-from rewards.contract import Attempt, Verdict, declared, gold_answer
+from rewards.contract import Attempt, Verdict, declared, gold_answer_of
 
 _ROWS_AT_A_TIME = 1000
 _SECONDS_OF_SILENCE = 2.0
@@ -133,7 +133,7 @@ def gold_attempt(reward: LoadedReward, number: int, row: Mapping[str, Any]) -> t
     """
     attempt = empty_attempt(row, mode=row["mode"])
     try:
-        gold = gold_answer(reward.plugin, attempt.row)
+        gold = gold_answer_of(reward.plugin, attempt.row)
     except Exception as error:  # foreign code, once more
         problem = f"{type(error).__name__}: {error}"
         raise UserError(f"gold_answer of {reward.name} raised {problem} at row {number}; mend it") from error

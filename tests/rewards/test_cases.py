@@ -11,7 +11,7 @@ import pytest
 import rewards
 from posttrain.authoring.probes import HOSTILE
 from rewards import Case, make_attempt
-from rewards.contract import gold_answer, seen_attempt
+from rewards.contract import gold_answer_of, seen_attempt
 
 NAMES = [name for _, name, _ in pkgutil.iter_modules(rewards.__path__) if name != "contract" and name[0] != "_"]
 MODULES = [importlib.import_module(f"rewards.{name}") for name in NAMES]
@@ -47,13 +47,13 @@ def test_an_empty_answer_never_earns_anything(module: ModuleType, case: Case) ->
 
 def has_readable_gold(module: ModuleType, case: Case) -> bool:
     _, row, score = case
-    return score is not None and gold_answer(module.EXAMPLE, row) is not None
+    return score is not None and gold_answer_of(module.EXAMPLE, row) is not None
 
 
 @pytest.mark.parametrize(("module", "case"), [case for case in CASES if has_readable_gold(*case.values)])
 def test_the_gold_answer_passes_its_own_grader(module: ModuleType, case: Case) -> None:
     _, row, _ = case
-    answer = gold_answer(module.EXAMPLE, row)
+    answer = gold_answer_of(module.EXAMPLE, row)
     assert answer
     assert module.EXAMPLE(make_attempt(answer, row)).score == 1.0
 
