@@ -35,7 +35,7 @@ def list_rewards() -> int:
         cell = Text.assemble((one.use, "bold"), "\n", one.summary, (f"\nargs: {one.settings}" if one.settings else ""))
         table.add_row(cell, "yes" if one.has_outcome else "no")
     console.print(table, soft_wrap=False)
-    console.print("outcome: it says whether an answer is correct. How to write a reward: rewards/README.md")
+    console.print("outcome: says whether an answer is correct; to write your own: rewards/README.md")
     return 0
 
 
