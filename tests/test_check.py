@@ -11,17 +11,8 @@ from posttrain.check import check_recipe
 from posttrain.cli import main
 from posttrain.errors import UserError
 from posttrain.recipe import load_recipe
-from rewards.contract import Attempt, Verdict
 
 Plan = Callable[..., dict[str, str]]
-
-
-def picky(_: Attempt) -> Verdict:
-    return Verdict(0.0, outcome=False, reason="never good enough")
-
-
-def gold_answer(row: Any) -> str:
-    return str(row["answer"])
 
 
 @pytest.fixture
@@ -192,8 +183,8 @@ def test_plan_of_an_rl_recipe_names_its_rewards(common: str, tmp_path: Path, pla
     assert said["steps"].startswith("3 optimizer steps of 4 samples")
     assert said["gold"] == "math_answer: 30 right"
     assert plan(tmp_path / "rl.yaml", "check_gold=false")["gold"] == "not checked"
-    with pytest.raises(UserError, match=r"30 of 30 rows fail .*row 0: picky says of the gold answer"):
-        check_recipe(load_recipe(tmp_path / "rl.yaml", [f"rewards.0.use={__name__}:picky"]))
+    with pytest.raises(UserError, match=r"30 of 30 rows fail .*row 0: never says of the gold answer"):
+        check_recipe(load_recipe(tmp_path / "rl.yaml", ["rewards.0.use=tests.grading.never_right:never"]))
     assert not (tmp_path / "run").exists()
 
 

@@ -10,7 +10,6 @@ from posttrain.errors import UserError
 from posttrain.recipe import RewardSpec, RLRecipe, load_recipe
 from posttrain.recipe.schema import DataSection, ModelSection, RefillSection, Source
 from posttrain.rl.stage import check_gold, check_lengths, run_stage, training_arguments
-from rewards.contract import Attempt, Verdict
 
 
 def recipe(**changes: Any) -> RLRecipe:
@@ -84,27 +83,21 @@ def test_prompts_that_leave_no_room_for_a_completion_are_counted_and_the_first_i
         check_lengths([40], arguments, context=80)
 
 
-def never(_: Attempt) -> Verdict:
-    return Verdict(0.0, outcome=False, reason="never")
-
-
-def gold_answer(row: Any) -> str:
-    return str(row["answer"])
-
-
 @pytest.fixture
 def never_right(model_folder: Path, demo_files: dict[str, Path], tmp_path: Path) -> RLRecipe:
     return recipe(
         run=str(tmp_path / "run"),
         model=ModelSection(path=str(model_folder)),
         data=DataSection(sources=[Source(path=str(demo_files["rl"]))]),
-        rewards=[RewardSpec(use=f"{__name__}:never")],
+        rewards=[RewardSpec(use="tests.grading.never_right:never")],
         trainer={"per_device_train_batch_size": 8, "max_completion_length": 8},
     )
 
 
 def test_rows_whose_gold_answer_fails_are_refused_before_the_run_begins(never_right: RLRecipe, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"30 of 30 rows fail their own grader: row 0: never says .*: never; row 1"):
+    with pytest.raises(
+        UserError, match=r"30 of 30 rows fail their own grader: row 0: never says .*: never good enough; row 1"
+    ):
         run_stage(never_right, resume=False)
     assert not (tmp_path / "run").exists()
 
