@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 0
 ARGS   ?=
 
-.PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report bench bench-rollout bench-rl bench-learning
+.PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report bench bench-rollout bench-rl bench-rewards bench-learning
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -47,6 +47,10 @@ bench-rollout: setup
 
 bench-rl: setup
 	$(BIN)/python tests/benchmarks/update.py $(ARGS)
+
+bench-rewards: setup
+	$(BIN)/python tests/benchmarks/math_grading.py $(ARGS)
+	$(BIN)/python tests/benchmarks/code.py $(ARGS)
 
 bench-learning: setup
 	$(BIN)/python tests/benchmarks/learning.py $(ARGS)

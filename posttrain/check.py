@@ -63,7 +63,7 @@ def _sft(recipe: SFTRecipe) -> Plan:
 def _rl(recipe: RLRecipe) -> Plan:
     from posttrain.inference.engine import context_length
     from posttrain.models.load import read_config
-    from posttrain.rl.stage import check_lengths, describe, training_arguments
+    from posttrain.rl.stage import check_gold, check_lengths, describe, training_arguments
 
     rows, lengths = _prompts(recipe)
     arguments = training_arguments(recipe)
@@ -73,6 +73,7 @@ def _rl(recipe: RLRecipe) -> Plan:
         "batch": describe(arguments, len(rows)).strip(),
         "steps": _steps(arguments, len(rows) * arguments.num_generations),
         "rewards": ", ".join(f"{spec.use} x {spec.weight:g}" for spec in recipe.rewards),
+        "gold": check_gold(recipe, rows),
     }
 
 

@@ -30,13 +30,18 @@ SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor"
 CHECK = "posttrain.check:check_recipe"
 DEMO = "posttrain.demo.conductor:run_demo"
 DOCTOR = "posttrain.doctor:examine"
+REWARDS = {
+    "list": ("posttrain.authoring.listing:list_rewards", "the rewards that are there"),
+    "new": ("posttrain.authoring.scaffold:new_reward", "write a reward and its test, to be changed into yours"),
+    "check": ("posttrain.authoring.check:check_reward", "ask a reward about the gold, empty and hostile answers"),
+}
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 2 a mistake in the input, 130 interrupted."""
+    """Run one command and return the exit code: 0 done, 1 a check failed, 2 a mistake in the input, 130 interrupted."""
     # A preempted run is recorded as interrupted, as with ^C; shells start background jobs with SIGINT ignored.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.default_int_handler)
@@ -44,6 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command in SINGLE_PROCESS and os.environ.get("RANK", "0") != "0":
         return 0
     try:
+        if args.command == "rewards":
+            return int(_load(REWARDS[args.what][0])(*args.words))
         _run(args)
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
@@ -108,11 +115,21 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
     check = commands.add_parser("check", help="check a recipe, its data and its plugins without training")
     _add_recipe(check)
+    _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
     commands.add_parser("doctor", help="what this machine has, and how safely it runs a model's code")
     return parser
+
+
+def _add_rewards(command: argparse.ArgumentParser) -> None:
+    whats = command.add_subparsers(dest="what", required=True, metavar="WHAT")
+    actions = {name: whats.add_parser(name, help=text, description=text) for name, (_, text) in REWARDS.items()}
+    actions["list"].set_defaults(words=[])
+    actions["new"].add_argument("words", metavar="NAME", nargs=1, help="of the module and the reward, as my_reward")
+    actions["check"].add_argument("words", metavar="key=value", nargs="+", help="use, data, args.*, style, limit, ...")
+    actions["check"].epilog = "example: posttrain rewards check use=rewards.math_answer:math_answer data=rows.jsonl"
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:

@@ -9,13 +9,23 @@ and time limits belong to its caller. Three things can be wrong, and they must n
 - the **grader** is bad: it raises, or hangs, or ends its process. The caller counts that and stops when it happens
   often; it never becomes a 0.
 
-A reward whose verdicts depend on the machine may also have a method `describe() -> Mapping[str, str]`: what of the
-machine it works with. It is called once, when the reward is loaded, and kept in the run's manifest; where the reward
-cannot work on this machine it raises, and the run does not start.
+A reward may be `async def`, as one that asks a judge should be: many attempts are then under way at a time.
+
+Beside the call a reward may declare three things, each as an attribute of its own or, for a plain function, as a name
+of its module (see `declared`):
+
+- `gold_answer(row) -> str | None`: the answer that a model would write that knows the gold of the row, None where the
+  row has none. With it, data are checked before anything is trained on them: the gold must pass its own grader.
+- `SEES`: the fields of `Attempt` that it looks at, such as `("answer", "row")`. It is then shown no others, and
+  attempts that differ in others alone are graded once.
+- `describe() -> Mapping[str, str]`: what of the machine its verdicts depend on, such as the sandbox. It is called once,
+  when the reward is loaded, and kept in the run's manifest; where the reward cannot work on this machine it raises, and
+  the run does not start.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, fields
 from typing import Any
 
 
@@ -80,6 +90,47 @@ class Verdict:
 
 
 Reward = Callable[[Attempt], Verdict]
+GoldAnswer = Callable[[Mapping[str, Any]], str | None]
+
+
+def declared(reward: object, name: str) -> Any:
+    """What a reward declares under `name`, itself or else in the module that defines it; None where neither does."""
+    module = sys.modules.get(getattr(reward, "__module__", None) or "")
+    return getattr(reward, name, getattr(module, name, None))
+
+
+def gold_answer_of(reward: object, row: Mapping[str, Any]) -> str | None:
+    """The answer to `row` that has to pass `reward`; None where the reward, or the row, has none."""
+    write: GoldAnswer | None = declared(reward, "gold_answer")
+    return None if write is None else write(row)
+
+
+_UNSEEN = Attempt(
+    prompt=[],
+    answer="",
+    thinking=None,
+    mode="non_reasoning",
+    is_truncated=False,
+    num_tokens=0,
+    num_thinking_tokens=0,
+    row={},
+)
+
+
+def seen_attempt(reward: object, attempt: Attempt) -> Attempt:
+    """The attempt as `reward` is shown it: without the fields that its `SEES` leaves out.
+
+    Raises:
+        ValueError: `SEES` is no collection of fields of an attempt.
+    """
+    sees: Collection[str] | None = declared(reward, "SEES")
+    if sees is None:
+        return attempt
+    known = [field.name for field in fields(Attempt)]
+    if isinstance(sees, str) or not set(sees) <= set(known):
+        raise ValueError(f"SEES is {sees!r}; need names of fields of Attempt: {', '.join(known)}")
+    return Attempt(**{name: getattr(attempt if name in sees else _UNSEEN, name) for name in known})
+
 
 # A worked example: (the answer, or several fields of the attempt; the row; the score that `EXAMPLE` must give).
 # Every module of this package has an EXAMPLE (a reward) and its CASES; one test runs them all.

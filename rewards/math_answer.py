@@ -30,6 +30,7 @@ workers are.
 """
 
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -41,6 +42,8 @@ from rewards._numerals import LITERAL, TOLERANCE, Number, is_same, read_numbers
 from rewards._symbolic import compare_formulas
 from rewards._units import NO_UNIT, Unit, split_unit
 from rewards.contract import Attempt, Case, Reward, Verdict
+
+SEES = ("answer", "is_truncated", "row")
 
 _ROUGHLY = Fraction(1, 100)  # relative, for what follows a right answer after \approx
 _EXACTLY = Fraction(1, 10**15)  # for literals, which are known to 50 digits
@@ -75,6 +78,12 @@ def math_answer(attempt: Attempt) -> Verdict:
     if is_equal is None:
         return Verdict(None, extracted=extracted, reason=reason)
     return Verdict(1.0, outcome=True, extracted=extracted) if is_equal else _wrong(reason, extracted)
+
+
+def gold_answer(row: Mapping[str, Any]) -> str | None:
+    """The gold answer in a box."""
+    gold = row.get("answer")
+    return rf"\boxed{{{gold}}}" if isinstance(gold, str) else None
 
 
 def _wrong(reason: str, extracted: str | None = None) -> Verdict:

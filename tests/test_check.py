@@ -181,6 +181,10 @@ def test_plan_of_an_rl_recipe_names_its_rewards(common: str, tmp_path: Path, pla
     assert said["prompts"].startswith("30 (longest ")
     assert said["rewards"] == "rewards.math_answer:math_answer x 1"
     assert said["steps"].startswith("3 optimizer steps of 4 samples")
+    assert said["gold"] == "math_answer: 30 right"
+    assert plan(tmp_path / "rl.yaml", "check_gold=false")["gold"] == "not checked"
+    with pytest.raises(UserError, match=r"30 of 30 rows fail .*row 0: never says of the gold answer"):
+        check_recipe(load_recipe(tmp_path / "rl.yaml", ["rewards.0.use=tests.grading.never_right:never"]))
     assert not (tmp_path / "run").exists()
 
 

@@ -15,6 +15,7 @@ from posttrain.data.rows import Row, read_all, source_files
 from posttrain.errors import UserError
 from posttrain.filter.pass_rates import PassRates, is_kept, pass_rate, sum_up
 from posttrain.grading import GradingPool, empty_attempt, sample_record
+from posttrain.grading.gold import require_gold
 from posttrain.inference.sampling import Query, evenly_spread, make_queries, sample_and_grade
 from posttrain.models.load import load_tokenizer, model_files
 from posttrain.recipe import FilterRecipe, resolved_yaml
@@ -52,8 +53,8 @@ def prepare(recipe: FilterRecipe, rows: Sequence[Row], tokenizer: Any, grader: G
     """The rows as queries, checked before any weights are loaded.
 
     Raises:
-        UserError: as in `make_queries` and `GradingPool.grade_all`, or a row cannot be written as JSON, or none can be
-            judged.
+        UserError: as in `make_queries`, `require_gold` and `GradingPool.grade_all`, or a row cannot be written as
+            JSON, or none can be judged.
     """
     for number, row in enumerate(rows):
         try:
@@ -64,6 +65,8 @@ def prepare(recipe: FilterRecipe, rows: Sequence[Row], tokenizer: Any, grader: G
                 "make that column text or a number, or leave it out"
             ) from error
     queries = make_queries(recipe, rows, tokenizer)
+    if recipe.check_gold:
+        require_gold([{**query.row, "mode": query.mode} for query in queries], recipe.rewards, recipe.grading)
     attempts = [empty_attempt(query.row, mode=query.mode) for query in queries]
     if all(graded.outcome is None for graded in grader.grade_all(attempts)):
         raise UserError(

@@ -4,13 +4,15 @@ import traceback
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Literal, Self, get_args
 
 from posttrain.errors import UserError
 from rewards.contract import Verdict
 
 ENOUGH_ATTEMPTS = 20  # fewer say nothing about a share
 _LONGEST_LINE = 300  # characters
+Cause = Literal["raised", "no_verdict", "timeout", "died"]
+CAUSES: tuple[Cause, ...] = get_args(Cause)
 _SHOWN_CALLS = 3  # where a verdict is refused the first of them is the reward
 
 
@@ -19,15 +21,17 @@ class BrokenVerdict(Verdict):
     """The verdict of a reward that raised, hung, died or returned something else; its score is always None.
 
     Attributes:
+        cause: it raised; returned what is no verdict; was still at work when the time was up; ended its process.
         trace: where it raised: the innermost calls, the last one last, as `file:line in function: code`.
     """
 
+    cause: Cause = "no_verdict"
     trace: str = ""
 
     @classmethod
-    def because(cls, reason: str) -> Self:
+    def because(cls, cause: Cause, reason: str) -> Self:
         """The verdict of a reward that did not raise and gave no verdict either."""
-        return cls(score=None, reason=reason)
+        return cls(score=None, reason=reason, cause=cause)
 
     @classmethod
     def raised(cls, error: BaseException) -> Self:
@@ -35,7 +39,8 @@ class BrokenVerdict(Verdict):
         caught = traceback.TracebackException.from_exception(error)
         calls = caught.stack[1:][-_SHOWN_CALLS:]  # the first is the caller
         trace = " > ".join(_line(f"{call.filename}:{call.lineno} in {call.name}: {call.line}") for call in calls)
-        return cls(score=None, reason=_line(f"raised {type(error).__name__}: {caught}".rstrip(": ")), trace=trace)
+        reason = _line(f"raised {type(error).__name__}: {caught}".rstrip(": "))
+        return cls(score=None, reason=reason, cause="raised", trace=trace)
 
 
 @dataclass(slots=True)
@@ -53,11 +58,11 @@ class BrokenBudget:
     default of 5 % one of them may, the second stops the run. So a run of tiny batches that all break cannot go on.
 
     Attributes:
-        counts: broken verdicts by reward, of all batches.
+        counts: broken verdicts by reward and cause, of all batches.
     """
 
     def __init__(self, max_share: float) -> None:
-        self.counts: Counter[str] = Counter()
+        self.counts: dict[str, Counter[Cause]] = {}
         self._max_share = max_share
         self._recent: deque[_Batch] = deque()
 
@@ -78,7 +83,8 @@ class BrokenBudget:
         if not broken:
             return
         batch.broken[index] = broken
-        self.counts.update(broken.keys())
+        for name, verdict in broken.items():
+            self.counts.setdefault(name, Counter())[verdict.cause] += 1
         num_attempts = max(sum(batch.num_attempts for batch in self._recent), ENOUGH_ATTEMPTS)
         if sum(len(batch.broken) for batch in self._recent) > self._max_share * num_attempts:
             raise self._too_many()

@@ -1,16 +1,22 @@
 """Grade attempts with the recipe's rewards: a weighted score, and the binary outcome kept apart."""
 
+import asyncio
+import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 from posttrain.errors import UserError
 from posttrain.grading.broken import BrokenVerdict
+from posttrain.grading.event_loop import start
 from posttrain.grading.trl_style import TrlReward
 from posttrain.plugins import build
 from posttrain.recipe import RewardSpec
-from rewards.contract import Attempt, Verdict
+from rewards.contract import Attempt, Verdict, declared, make_attempt, seen_attempt
+
+Judgement = Callable[[], Verdict]  # waits for the verdict, again and again the same one
 
 
 class Graded(NamedTuple):
@@ -39,10 +45,18 @@ class Graded(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LoadedReward:
-    """One of the recipe's rewards, ready to judge, and what it says of the machine it works with."""
+    """One of the recipe's rewards, ready to judge.
+
+    Attributes:
+        plugin: what the recipe names, for what it declares beside the call.
+        judge: gives the verdict, or a coroutine of it when `is_async`.
+        description: what it says of the machine it works with.
+    """
 
     name: str
-    judge: Callable[[Attempt], Verdict]
+    plugin: Any
+    judge: Callable[[Attempt], Verdict | Awaitable[Verdict]]
+    is_async: bool
     when: Mapping[str, Sequence[Any]]
     weight: float
     description: Mapping[str, str]
@@ -52,14 +66,29 @@ class LoadedReward:
         columns = {**attempt.row, "mode": attempt.mode}
         return all(columns.get(column) in values for column, values in self.when.items())
 
+    def seen(self, attempt: Attempt) -> Attempt:
+        """What the reward is shown of an attempt."""
+        return seen_attempt(self.plugin, attempt)
+
     def __call__(self, attempt: Attempt) -> Verdict:
         """The verdict, a `BrokenVerdict` where the reward raises or returns what is none."""
+        return self.begin(self.seen(attempt))()
+
+    def begin(self, seen: Attempt) -> Judgement:
+        """Begin to judge: an async reward goes to work at once, any other when the judgement is asked for."""
+        return start(self._awaited(seen)).result if self.is_async else cache(partial(self._called, seen))
+
+    def _called(self, seen: Attempt) -> Verdict:
         try:
-            verdict = self.judge(attempt)
+            return _checked(self.judge(seen))
         except (Exception, SystemExit) as error:  # noqa: BLE001  the border to foreign code: its failure is data
             return BrokenVerdict.raised(error)
-        fault = _fault(verdict)
-        return BrokenVerdict.because(fault) if fault else verdict
+
+    async def _awaited(self, seen: Attempt) -> Verdict:
+        try:
+            return _checked(await self.judge(seen))  # type: ignore[misc]  # async, so it is an awaitable
+        except (Exception, SystemExit, asyncio.CancelledError) as error:  # noqa: BLE001  as above
+            return BrokenVerdict.raised(error)
 
 
 class Grader:
@@ -70,10 +99,7 @@ class Grader:
     """
 
     def __init__(self, specs: Sequence[RewardSpec]) -> None:
-        self._rewards = [_load(spec, index) for index, spec in enumerate(specs)]
-        names = self.names
-        if len(set(names)) != len(names):
-            raise UserError(f"two rewards share a name in {names}; give one of them another with `name:`")
+        self._rewards = load_rewards(specs)
 
     @property
     def names(self) -> list[str]:
@@ -108,23 +134,58 @@ def combine(rewards: Sequence[LoadedReward], verdicts: Sequence[Verdict]) -> Gra
     )
 
 
+def load_rewards(specs: Sequence[RewardSpec]) -> list[LoadedReward]:
+    """The recipe's rewards, in its order.
+
+    Raises:
+        UserError: a reward cannot be loaded, or two have the same name.
+    """
+    rewards = [_load(spec, index) for index, spec in enumerate(specs)]
+    names = [reward.name for reward in rewards]
+    if len(set(names)) != len(names):
+        raise UserError(f"two rewards share a name in {names}; give one of them another with `name:`")
+    return rewards
+
+
 def _load(spec: RewardSpec, index: int) -> LoadedReward:
     where = f"rewards.{index}"
     name = spec.name or spec.use.rpartition(":")[2]
     plugin = build(spec.use, spec.args, where)
-    judge = TrlReward(plugin) if spec.style == "trl" else plugin
-    description = _describe(plugin, spec.use, where)
-    return LoadedReward(name=name, judge=judge, when=spec.when, weight=spec.weight, description=description)
+    try:
+        judge = TrlReward(plugin) if spec.style == "trl" else plugin
+        seen_attempt(plugin, make_attempt("", {}))
+    except ValueError as error:
+        raise UserError(f"{where}.use: {spec.use}: {error}") from error
+    return LoadedReward(
+        name,
+        plugin,
+        judge,
+        is_async(plugin),
+        when=spec.when,
+        weight=spec.weight,
+        description=_describe(plugin, spec.use, where),
+    )
 
 
 def _describe(plugin: Any, use: str, where: str) -> Mapping[str, str]:
     """What the reward's own `describe` says, where it has one."""
-    if not callable(getattr(plugin, "describe", None)):
+    describe = declared(plugin, "describe")
+    if describe is None:
         return {}
     try:
-        return dict(plugin.describe())
+        return dict(describe())
     except Exception as error:  # the border to foreign code: a reward that cannot work here
         raise UserError(f"{where}: {use} cannot work on this machine: {error}") from error
+
+
+def is_async(plugin: Any) -> bool:
+    """Whether calling it gives a coroutine: an `async def` function, or an object whose `__call__` is one."""
+    return inspect.iscoroutinefunction(plugin) or inspect.iscoroutinefunction(getattr(plugin, "__call__", None))  # noqa: B004
+
+
+def _checked(verdict: Any) -> Verdict:
+    fault = _fault(verdict)
+    return BrokenVerdict.because("no_verdict", fault) if fault else verdict
 
 
 def _fault(verdict: Any) -> str | None:

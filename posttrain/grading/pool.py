@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from posttrain.errors import UserError
-from posttrain.grading.broken import BrokenBudget
+from posttrain.grading.broken import BrokenBudget, Cause
 from posttrain.grading.grader import Graded, Grader
 from posttrain.grading.process import LOAD_TIMEOUT_S, Task, WorkerProcess
 from posttrain.recipe import GradingSection, RewardSpec
@@ -40,6 +40,10 @@ class GradingPool:
     `Graded`). One that is at work when an attempt's time is up, or whose process ends twice, leaves the attempt without
     reward and outcome: the rewards after it never ran, and what becomes of an attempt must not depend on their order.
     Results depend neither on the number of workers nor on what happens to other attempts.
+
+    Attempts that go to a worker together (16 at most, in a row, as the responses to one prompt are) and look the same
+    to a reward (its `SEES`) are graded by it once; its async rewards are at work at all of them at a time. The time of
+    an attempt then begins when the one before it is done: it may have had more than `timeout_s`, never less.
 
     Args:
         specs: the recipe's rewards.
@@ -76,8 +80,8 @@ class GradingPool:
         return self._grader.names
 
     @property
-    def broken(self) -> Counter[str]:
-        """How often each reward broke, in all batches; those that never did are not in it."""
+    def broken(self) -> dict[str, Counter[Cause]]:
+        """How often each reward broke, by cause, in all batches; those that never did are not in it."""
         return self._budget.counts
 
     def introduce(self, run: "Run") -> None:
@@ -168,10 +172,11 @@ class GradingPool:
             task, *others = worker.tasks
             if others:
                 chunks.appendleft(others)
-            if is_late:
-                yield task.index, task.unscorable(f"gave no verdict within the {self._timeout_s:g} s of an attempt")
-            elif task.is_retry:
-                yield task.index, task.unscorable(f"ended its process twice, the last time {ended}")
+            if is_late and task.is_alone_to_blame:
+                reason = f"gave no verdict within the {self._timeout_s:g} s of an attempt"
+                yield task.index, task.unscorable("timeout", reason)
+            elif not is_late and task.is_retry:
+                yield task.index, task.unscorable("died", f"ended its process twice, the last time {ended}")
             else:
                 chunks.appendleft([Task(task.index, task.attempt, task.rewards, is_retry=True)])
             return

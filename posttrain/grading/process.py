@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from posttrain.grading.broken import BrokenVerdict
+from posttrain.grading.broken import BrokenVerdict, Cause
 from posttrain.grading.grader import Graded, LoadedReward, combine
 from posttrain.recipe import RewardSpec
 from rewards.contract import Attempt, Verdict
@@ -42,11 +42,16 @@ class Task:
         """What the verdicts make together; the task is done."""
         return combine(self.rewards, self.verdicts)
 
-    def unscorable(self, reason: str) -> Graded:
+    @property
+    def is_alone_to_blame(self) -> bool:
+        """Nothing else can have kept it: async rewards are at work at all attempts of a chunk at a time."""
+        return self.is_retry or not any(reward.is_async for reward in self.rewards)
+
+    def unscorable(self, cause: Cause, reason: str) -> Graded:
         """Without reward and outcome: the reward at work broke, and those after it did not run."""
         broken, *rest = self.rewards[len(self.verdicts) :]
         not_run = [Verdict(score=None, reason=f"not run: '{broken.name}' {reason}") for _ in rest]
-        verdicts = [*self.verdicts, BrokenVerdict.because(reason), *not_run]
+        verdicts = [*self.verdicts, BrokenVerdict.because(cause, reason), *not_run]
         return combine(self.rewards, verdicts)._replace(reward=None, outcome=None)
 
 

@@ -5,14 +5,17 @@ attempts, and answers each attempt with one verdict for each reward that applies
 """
 
 import ctypes
+import pickle
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from posttrain.errors import UserError
-from posttrain.grading.grader import Grader
+from posttrain.grading.grader import Grader, Judgement
+from rewards.contract import Attempt
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -26,9 +29,22 @@ def serve(connection: Connection) -> None:
         return
     connection.send(None)
     while True:
-        for attempt in connection.recv():
-            for reward in grader.rewards_for(attempt):
-                connection.send(reward(attempt))
+        for judgement in begin_all(grader, connection.recv()):
+            connection.send(judgement())
+
+
+def begin_all(grader: Grader, attempts: Sequence[Attempt]) -> list[Judgement]:
+    """One judgement for each reward that applies to an attempt, in order; one and the same for what looks the same."""
+    begun: dict[tuple[str, bytes], Judgement] = {}
+    judgements = []
+    for attempt in attempts:
+        for reward in grader.rewards_for(attempt):
+            seen = reward.seen(attempt)
+            key = reward.name, pickle.dumps(seen)  # tells 1 from True, which == does not
+            if key not in begun:
+                begun[key] = reward.begin(seen)
+            judgements.append(begun[key])
+    return judgements
 
 
 def _prepare() -> None:

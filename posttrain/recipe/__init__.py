@@ -7,7 +7,7 @@
 """
 
 from posttrain.recipe.config import make_config
-from posttrain.recipe.load import load_recipe, resolved_yaml
+from posttrain.recipe.load import load_recipe, load_settings, resolved_yaml
 from posttrain.recipe.schema import (
     STAGES,
     AnyRecipe,
@@ -61,6 +61,7 @@ __all__ = [
     "SamplingRecipe",
     "Source",
     "load_recipe",
+    "load_settings",
     "make_config",
     "resolved_yaml",
 ]

@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +17,8 @@ from posttrain.errors import UserError, did_you_mean
 from posttrain.recipe.checks import check_values
 from posttrain.recipe.schema import STAGES, AnyRecipe
 from posttrain.recipe.typed import typed
+
+T = TypeVar("T")
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = (), stage: str | None = None) -> AnyRecipe:
@@ -39,24 +41,48 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = (), stage: str | No
     for override in overrides:
         _apply(raw, override)
         config = typed(cls, _plain(raw), where=f"override {override!r}: ")
-    where = " ".join([str(path), *overrides])
-    try:
-        if missing := sorted(_dots(key) for key in OmegaConf.missing_keys(config)):
-            raise UserError(f"{where}: missing {', '.join(missing)}; add it to the file or pass {missing[0]}=...")
-        recipe: AnyRecipe = OmegaConf.to_object(config)  # type: ignore[assignment]  # an instance of `cls`
-    except OmegaConfBaseException as error:
-        key = f"{_dots(error.full_key)}: " if error.full_key else ""
-        raise UserError(f"{where}: {key}{_first_line(error)}") from error
-    try:
-        check_values(recipe)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+    recipe: AnyRecipe = _checked(config, where=" ".join([str(path), *overrides]), mend="add it to the file or pass")
     return recipe
+
+
+def load_settings(cls: type[T], words: Sequence[str]) -> T:
+    """A command's own settings from `key=value` words alone, read and checked as overrides of a recipe are.
+
+    Args:
+        cls: a dataclass like those of the schema.
+        words: in the order of the command line.
+
+    Raises:
+        UserError: whatever is wrong with a key or a value.
+    """
+    raw = OmegaConf.create()
+    config = typed(cls, {}, where="")
+    for word in words:
+        _apply(raw, word)
+        config = typed(cls, _plain(raw), where=f"{word!r}: ")
+    settings: T = _checked(config, where=" ".join(words) or "no settings", mend="pass")
+    return settings
 
 
 def resolved_yaml(recipe: AnyRecipe) -> str:
     """The recipe as YAML with every default and `${...}` written out; `load_recipe` reads it to an equal recipe."""
     return OmegaConf.to_yaml(OmegaConf.create(_escaped(asdict(recipe))))
+
+
+def _checked(config: DictConfig, where: str, mend: str) -> Any:
+    """The dataclass that `config` is typed as, once it is whole and every value will do."""
+    try:
+        if missing := sorted(_dots(key) for key in OmegaConf.missing_keys(config)):
+            raise UserError(f"{where}: missing {', '.join(missing)}; {mend} {missing[0]}=...")
+        loaded: Any = OmegaConf.to_object(config)
+    except OmegaConfBaseException as error:
+        key = f"{_dots(error.full_key)}: " if error.full_key else ""
+        raise UserError(f"{where}: {key}{_first_line(error)}") from error
+    try:
+        check_values(loaded)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return loaded
 
 
 def _read(path: Path) -> DictConfig:

@@ -212,10 +212,14 @@ class SamplingRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class FilterRecipe(SamplingRecipe):
-    """Sampling from the model at every prompt, and keeping the prompts that RL can learn from."""
+    """Sampling from the model at every prompt, and keeping the prompts that RL can learn from.
+
+    `check_gold`: before anything is sampled, the gold answer of every row has to pass its own grader.
+    """
 
     stage: Literal["filter"] = "filter"
     decoding: FilterDecoding
+    check_gold: bool = True
     keep: KeepSection = field(default_factory=KeepSection)
 
 
@@ -232,6 +236,7 @@ class RLRecipe(Recipe):
     """AGAPO reinforcement learning; `trainer` holds keys of `AGAPOConfig`, which is a TRL `GRPOConfig`.
 
     `preset` gives those keys their defaults: `exaone-4.0` is the paper, `k-exaone` its successor.
+    `check_gold`: before weights are loaded, the gold answer of every row has to pass its own grader.
     """
 
     stage: Literal["rl"] = "rl"
@@ -239,6 +244,7 @@ class RLRecipe(Recipe):
     data: DataSection
     rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
     grading: GradingSection = field(default_factory=GradingSection)
+    check_gold: bool = True
     engine: EngineName = "vllm"
     preset: Literal["exaone-4.0", "k-exaone"] = "exaone-4.0"
     refill: RefillSection = field(default_factory=RefillSection)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from posttrain.grading import Graded, GradingPool, read_attempt
+from posttrain.grading import CAUSES, Graded, GradingPool, read_attempt
 from rewards.contract import Attempt
 
 OUTCOME = "outcome"
@@ -77,6 +77,9 @@ def _log(samples: Sequence[Sample], log_metric: LogMetric) -> None:
         log_metric("length/answer", attempt.num_tokens - attempt.num_thinking_tokens)
         log_metric("length/truncated", float(attempt.is_truncated))
         log_metric("samples/broken", float(bool(graded.broken)))
+        causes = {verdict.cause for verdict in graded.broken.values()}
+        for cause in CAUSES:
+            log_metric(f"samples/broken/{cause}", float(cause in causes))
         for column in BROKEN_DOWN_BY:
             if column in attempt.row:
                 group = f"{column}/{attempt.row[column]}"

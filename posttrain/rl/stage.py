@@ -1,15 +1,18 @@
 """The RL stage: recipe in, model folder out."""
 
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from datasets import Dataset
+from rich.markup import escape
 
 from posttrain.chat import encode_prompt, render_prompt, require_template
 from posttrain.data.rows import Row, read_all, source_files, split_prompt
 from posttrain.errors import UserError
 from posttrain.grading import GradingPool, sample_record
+from posttrain.grading.gold import require_gold
 from posttrain.inference.engine import context_length, end_token_ids
 from posttrain.models.load import load_model, load_tokenizer, model_files, read_config
 from posttrain.recipe import RLRecipe, make_config, resolved_yaml
@@ -36,6 +39,8 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
     columns = [prompt_columns(tokenizer, row) for row in rows]
     lengths = [len(encode_prompt(tokenizer, row["prompt"])) for row in columns]
     check_lengths(lengths, arguments, context_length(read_config(recipe.model)))
+    if os.environ.get("RANK", "0") == "0":  # where it refuses the rows, the launcher ends the others
+        say(f"  gold answers: {escape(check_gold(recipe, rows))}")
     run = Run.start(recipe.run, "rl", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run, grader:
         grader.introduce(run)
@@ -70,6 +75,18 @@ def training_arguments(recipe: RLRecipe) -> AGAPOConfig:
         refill_max_extra_batches=recipe.refill.max_extra_batches,
         refill_below=recipe.refill.below,
     )
+
+
+def check_gold(recipe: RLRecipe, rows: Sequence[Row]) -> str:
+    """Refuse rows whose own gold answer is wrong, unless the recipe takes them; what was found, in a line.
+
+    Raises:
+        UserError: as in `require_gold`.
+    """
+    if not recipe.check_gold:
+        return "not checked"
+    prompts = [{**row, "messages": split_prompt(row)} for row in rows]
+    return str(require_gold(prompts, recipe.rewards, recipe.grading))
 
 
 def check_lengths(prompt_lengths: Sequence[int], arguments: AGAPOConfig, context: int) -> None:

@@ -41,6 +41,14 @@ def fragile(attempt):
     return coin(attempt) if deed is None else 1 / 0
 
 
+class Never:
+    def __call__(self, attempt):
+        return Verdict(score=0.0, outcome=False, reason="never")
+
+    def gold_answer(self, row):
+        return row.get("answer")
+
+
 def coin(attempt):
     if "answer" not in attempt.row:
         return Verdict(score=None, reason="no gold answer")
@@ -378,3 +386,10 @@ def test_no_prompt_left_is_an_error_with_the_counts(
     run = recipe_file.parent / "run"
     assert json.loads((run / "manifest.json").read_text())["status"] == "failed"
     assert [without_rate(row) for row in read_lines(run / "dropped.jsonl")] == rows[:2]
+
+
+def test_prompts_whose_gold_answer_fails_are_refused_before_anything_is_sampled(recipe_file: Path) -> None:
+    recipe = recipe_of(recipe_file, "rewards.0.use=coin_reward:Never")
+    with pytest.raises(UserError, match=r"28 of 30 rows fail their own grader: row 0: Never says .*check_gold=false"):
+        run_stage(recipe, resume=False)
+    assert not (recipe_file.parent / "run").exists()

@@ -5,7 +5,7 @@ import pytest
 from posttrain.errors import UserError
 from posttrain.grading.broken import BrokenBudget, BrokenVerdict
 
-HUNG = {"judge": BrokenVerdict.because("gave no verdict")}
+HUNG = {"judge": BrokenVerdict.because("timeout", "gave no verdict")}
 
 
 def grade(budget: BrokenBudget, num_attempts: int, *broken: int) -> None:
@@ -19,7 +19,7 @@ def test_share_of_a_batch_may_break_and_no_more() -> None:
     budget = BrokenBudget(0.05)
     grade(budget, 100, *range(5))
     grade(budget, 100, *range(50, 55))  # every batch anew
-    assert budget.counts == {"judge": 10}
+    assert budget.counts == {"judge": {"timeout": 10}}
     with pytest.raises(UserError, match="rewards broke on 6 of the last 60 attempts"):
         grade(budget, 100, *range(54, 60))
 

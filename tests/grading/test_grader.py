@@ -268,6 +268,40 @@ def test_trl_reward_must_return_one_score(plugins: ModuleType, scores: list[floa
     assert f"returned {len(scores)} scores for one completion" in reason_of(trl(lambda **_: scores, plugins))
 
 
+def test_trl_reward_with_a_default_for_what_only_trl_has_works_as_it_is(plugins: ModuleType) -> None:
+    def function(completions: Any, trainer_state: Any = None, log_metric: Any = None, **columns: Any) -> list[float]:
+        return [1.0 if trainer_state is log_metric is None and "completion_ids" not in columns else 0.0]
+
+    attempt = make_attempt("x", {**ROW, "completion_ids": [1], "completion": "gold"})
+    assert grade(trl(function, plugins), attempt=attempt).reward == 1.0
+
+
+def test_trl_reward_that_needs_what_only_trl_has_is_refused_by_name(plugins: ModuleType) -> None:
+    def function(completion_ids: Any, log_metric: Any, trainer_state: Any = None, **_: Any) -> list[float]:
+        return [float(len(ids)) for ids in completion_ids]
+
+    with pytest.raises(
+        UserError, match=r"rewards\.0\.use: mine:function: .*needs completion_ids, log_metric, which only"
+    ):
+        Grader([trl(function, plugins)])
+
+
+def test_names_that_only_trl_has_are_all_that_its_trainer_adds() -> None:
+    """A tripwire: what TRL 1.16 puts beside prompts, completions and the row's columns."""
+    import inspect
+    import re
+
+    from trl import GRPOTrainer
+
+    from posttrain.grading.trl_style import ONLY_IN_TRL
+
+    source = inspect.getsource(GRPOTrainer._calculate_rewards)
+    added = set(re.findall(r'(?<!row_)reward_kwargs\["(\w+)"\] =', source)) | set(
+        re.findall(r"(\w+)=completion_ids_list", source)
+    )
+    assert added == set(ONLY_IN_TRL)
+
+
 def test_rewards_of_our_own_style_stay_between_0_and_1() -> None:
     assert "a score is a number from 0 to 1" in reason_of(says(-0.5))
 

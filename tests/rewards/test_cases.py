@@ -9,7 +9,9 @@ from types import ModuleType
 import pytest
 
 import rewards
+from posttrain.authoring.probes import HOSTILE
 from rewards import Case, make_attempt
+from rewards.contract import gold_answer_of, seen_attempt
 
 NAMES = [name for _, name, _ in pkgutil.iter_modules(rewards.__path__) if name != "contract" and name[0] != "_"]
 MODULES = [importlib.import_module(f"rewards.{name}") for name in NAMES]
@@ -17,47 +19,6 @@ CASES = [
     pytest.param(module, case, id=f"{name}-{i}")
     for name, module in zip(NAMES, MODULES, strict=True)
     for i, case in enumerate(module.CASES)
-]
-HOSTILE = [
-    "a" * 10_000,
-    "\x00\x00",
-    "\\boxed{\x00}",
-    "\\boxed{\ud800}",
-    "\ud83d \udfff" * 100,
-    "\\boxed{" * 3_000,
-    "\\boxed{" + "{" * 5_000 + "7" + "}" * 5_000 + "}",
-    "\\boxed{" + "(" * 100 + "7" + ")" * 100 + "}",
-    "\\boxed{" + "{" * 15 + "7" + "}" * 15 + "}",
-    "\\boxed{" + "1," * 140 + "1}",
-    "\\boxed{9^{9^{9}}}",
-    "\\boxed{9^{(9^9)}}",
-    "\\boxed{2^{1000000000}}",
-    "\\boxed{1e999999999}",
-    "\\boxed{100000000!}",
-    "\\boxed{10^8!}",
-    "\\boxed{5!!!}",
-    "\\boxed{" + "9" * 5_000 + "}",
-    "\\boxed{\\frac{1}{0}}",
-    "\\boxed{0/0}",
-    "\\boxed{\\sqrt{-1}}",
-    "\\boxed{\\frac{\\pi}{0}}",
-    "\\boxed{\\frac{1}{\\sqrt{0}}}",
-    "\\boxed{" + "e^{999}" * 40 + "}",
-    "\\boxed{" + "\\frac{1}{" * 300 + "2" + "}" * 300 + "}",
-    "\\boxed{٣²₅½⅟ﷺ}",
-    "\\boxed{\\text{}}",
-    "\\boxed{$}",
-    "\\boxed{\\}",
-    "```" * 3_001,
-    "`" * 10_001,
-    "$" * 10_001,
-    "$a" * 5_000,
-    "\\(" * 5_000,
-    "\\[" * 5_000,
-    "<" * 10_000,
-    "<think>" * 2_000,
-    "가" * 10_000,
-    "1 " * 5_000,
 ]
 GOLDS = ["7", r"\frac{1}{3}", r"\sqrt{2}", "x^2+1", r"\{1,2\}", r"\text{yes}"]
 
@@ -94,15 +55,23 @@ def test_an_empty_answer_never_earns_anything(module: ModuleType, case: Case) ->
             assert not module.EXAMPLE(make_attempt({"answer": empty, "mode": mode}, row)).score
 
 
-def has_readable_gold(case: Case) -> bool:
+def has_readable_gold(module: ModuleType, case: Case) -> bool:
     _, row, score = case
-    return "answer" in row and score is not None
+    return score is not None and gold_answer_of(module.EXAMPLE, row) is not None
 
 
-@pytest.mark.parametrize(("module", "case"), [case for case in CASES if has_readable_gold(case.values[1])])
+@pytest.mark.parametrize(("module", "case"), [case for case in CASES if has_readable_gold(*case.values)])
 def test_the_gold_answer_passes_its_own_grader(module: ModuleType, case: Case) -> None:
     _, row, _ = case
-    assert module.EXAMPLE(make_attempt(rf"\boxed{{{row['answer']}}}", row)).score == 1.0
+    answer = gold_answer_of(module.EXAMPLE, row)
+    assert answer
+    assert module.EXAMPLE(make_attempt(answer, row)).score == 1.0
+
+
+@pytest.mark.parametrize(("module", "case"), CASES)
+def test_what_a_reward_declares_not_to_see_changes_nothing(module: ModuleType, case: Case) -> None:
+    fields, row, score = case
+    assert module.EXAMPLE(seen_attempt(module.EXAMPLE, make_attempt(fields, row))).score == score
 
 
 @pytest.mark.parametrize("module", MODULES, ids=NAMES)

@@ -118,4 +118,6 @@ def test_sample_whose_grader_broke_is_unscorable_to_the_trainer_and_counted(work
         ]
     assert values == [[1.0, 1.0], [1.0, None], [0.5, 0.5], [1.0, None]]
     assert logged["samples/broken"] == [0.0, 1.0]
+    assert logged["samples/broken/raised"] == [0.0, 1.0]
+    assert logged["samples/broken/timeout"] == [0.0, 0.0]
     assert logged["reward/domain/math"] == [0.25]

@@ -1,5 +1,7 @@
 """What the recipe says reaches the trainer."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from posttrain.errors import UserError
 from posttrain.recipe import RewardSpec, RLRecipe, load_recipe
 from posttrain.recipe.schema import DataSection, ModelSection, RefillSection, Source
-from posttrain.rl.stage import check_lengths, training_arguments
+from posttrain.rl.stage import check_gold, check_lengths, run_stage, training_arguments
 
 
 def recipe(**changes: Any) -> RLRecipe:
@@ -79,3 +81,24 @@ def test_prompts_that_leave_no_room_for_a_completion_are_counted_and_the_first_i
         check_lengths([40, 41, 70], arguments, context=128)
     with pytest.raises(UserError, match="leaves 20 beside"):
         check_lengths([40], arguments, context=80)
+
+
+@pytest.fixture
+def never_right(model_folder: Path, demo_files: dict[str, Path], tmp_path: Path) -> RLRecipe:
+    return recipe(
+        run=str(tmp_path / "run"),
+        model=ModelSection(path=str(model_folder)),
+        data=DataSection(sources=[Source(path=str(demo_files["rl"]))]),
+        rewards=[RewardSpec(use="tests.grading.never_right:never")],
+        trainer={"per_device_train_batch_size": 8, "max_completion_length": 8},
+    )
+
+
+def test_rows_whose_gold_answer_fails_are_refused_before_the_run_begins(never_right: RLRecipe, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"30 of 30 rows fail their own grader: row 0: never says .*: never good"):
+        run_stage(never_right, resume=False)
+    assert not (tmp_path / "run").exists()
+
+
+def test_gold_answers_are_not_looked_at_where_the_recipe_says_so(never_right: RLRecipe) -> None:
+    assert check_gold(replace(never_right, check_gold=False), rows=[]) == "not checked"

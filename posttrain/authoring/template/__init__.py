@@ -1,0 +1,1 @@
+"""What `posttrain rewards new` copies: a reward and its test, working as they stand."""
