@@ -17,7 +17,8 @@ _LABEL = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ANOTHER_LABEL = re.compile(
-    r"[(\[][A-Za-z][)\]]|(?<![\w.])[A-Z](?:[):]|\.(?![A-Z]))|(?:[,;/&]|\b(?:or|and|o|u|y|e)\b|또는|및) ?[A-Z](?!\w)"
+    r"[(\[][A-Za-z][)\]]|(?<![A-Za-z\d.])[A-Z](?:[):]|\.(?![A-Z]))|^\W*[A-Z](?=[\s).:,;/&]|$)"
+    r"|(?:[,;/&]|\b(?:or|and|o|u|y|e)\b|와|과|나|및|또는|혹은) ?[A-Z](?![A-Za-z\d])"
 )
 _CLOSING = re.compile(
     r"(?:^|[.!?;:,]\s*)"
@@ -108,16 +109,18 @@ def choose(text: str, options: Mapping[str, str], *, may_describe: bool = True) 
         return None, f"longer than {MAX_CHARACTERS} characters"
     whole = _tidy(text)
     label = _LABEL.fullmatch(whole)
-    if label:
-        letter, rest = (label[1] or label[2]).upper(), label["rest"]
-        if options and letter not in options:
-            return None, f"{letter} is none of {', '.join(options)}"
-        if not rest or (_same_text(rest, options[letter]) if options else may_describe and not _lists(rest)):
-            return letter, ""
-    named = [letter for letter, option in options.items() if _same_text(whole, option)]
-    if len(named) == 1:
+    letter, rest = ((label[1] or label[2]).upper(), label["rest"]) if label else ("", "")
+    named = [other for other, option in options.items() if _same_text(whole, option)]
+    if len(named) == 1 and (rest or not letter):
         return named[0], ""
-    is_list = len(named) > 1 or _mentions_several(whole, options) or (label is not None and _lists(label["rest"]))
+    if letter and options:
+        if letter not in options:
+            return None, f"{letter} is none of {', '.join(options)}"
+        is_described = not rest or _same_text(rest, options[letter])
+        return (letter, "") if is_described else (None, f"{letter} with other words than its own")
+    if letter and (not rest or (may_describe and not _lists(rest))):
+        return letter, ""
+    is_list = len(named) > 1 or _mentions_several(whole, options) or _lists(rest)
     return None, SEVERAL_OPTIONS if is_list else NO_OPTION
 
 

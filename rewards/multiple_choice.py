@@ -1,7 +1,7 @@
 r"""Does the answer name the right one of several options?
 
 What is graded is the last `\boxed{...}` of the answer. Where it has none, its last line may end with "The answer is
-(B)", "Answer: B", "정답은 B", "La respuesta es B" instead, or other forms of these; a letter anywhere else is no answer.
+(B)", "정답은 B", "La respuesta es B" instead, or other forms of these; a letter anywhere else is no answer.
 
 - A letter counts as `B`, `b`, `(B)`, `B.`, `B)`, `\text{B}`, `Option B`. The circled numbers of Korean tests count by
   their place: `②` is B. Plain numbers, `나` and `ㄴ` are no labels, because they are as often an option's text.

@@ -13,12 +13,12 @@ The judge sees the last user message, the gold answer and what is in the box: no
 talk it round.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rewards._boxed import MAX_CHARACTERS, clean, last_box
+from rewards._boxed import MAX_CHARACTERS, last_box
+from rewards._calculation import is_calculation, is_number
 from rewards._choices import NO_OPTION, final_choice, read_gold, read_options
 from rewards._judge import Judge
 from rewards.contract import Attempt, Case, Reward, Verdict
@@ -26,18 +26,6 @@ from rewards.math_answer import math_answer
 from rewards.multiple_choice import multiple_choice
 
 _LONGEST_TEXT = 20_000  # characters of the question and of the gold answer
-
-_NUMBER = r"\d+(?:[.,]\d+)*"
-_FINISHED = re.compile(  # numbers that are written with signs of operations, and units with their powers
-    rf"(?:{_NUMBER} ?(?:\\times ?|\\cdot ?|\*))?10\^\{{?[+-]?\d+\}}?|(?<=\d)[eE][+-]?\d+|\\text\{{[^{{}}\d]*\}}(?:\^\{{?-?\d\}}?)?"
-)
-_FRACTION = re.compile(rf"\\frac\{{{_NUMBER}\}}\{{{_NUMBER}\}}|{_NUMBER}/{_NUMBER}")
-_OPERATION = re.compile(
-    r"(?<=[\w)}])\+(?=[\w\\({])|(?<=[\w)}])-(?=\d|[A-Za-z](?!\w)|[\\({])"
-    r"|[\d)}](?:[*/^]|\\times|\\cdot|\\div) ?[({]*[-+]?(?:\d|\\sqrt|\\frac|\\pi)"
-    r"|\d!|\)\(|(?:\d|[A-Za-z]{2})\(\d|\|"
-    r"|\\(?:frac|binom|int|sum|prod|lim|gcd|lcm|max|min|log|ln|exp|sqrt|sin|cos|tan|det)(?![A-Za-z])"
-)
 
 
 @dataclass(frozen=True)
@@ -99,7 +87,7 @@ def _judged(judge: Judge, attempt: Attempt, ruled: Verdict) -> Verdict:
         return _wrong(ruled, r"no \boxed{...} with an answer" if ruled.score is None else ruled.reason)
     if len(answer) > MAX_CHARACTERS:
         return _wrong(ruled, f"longer than {MAX_CHARACTERS} characters", answer)
-    if _is_number(gold) and _is_calculation(answer, gold):
+    if is_number(gold) and is_calculation(answer, gold):
         return _wrong(ruled, "a calculation that is not finished", answer)
     return _ask(judge, attempt, ruled, gold=gold, answer=answer)
 
@@ -132,23 +120,6 @@ def _question(attempt: Attempt) -> str:
     if isinstance(content, list):
         content = "\n".join(str(part["text"]) for part in content if isinstance(part, Mapping) and "text" in part)
     return str(content or "")
-
-
-def _is_number(gold: str) -> bool:
-    """One finished number, perhaps with a unit."""
-    text = _simple(gold)
-    return len(re.findall(_NUMBER, text)) == 1 and text.lstrip("+-")[:1].isdigit() and not _OPERATION.search(text)
-
-
-def _is_calculation(answer: str, gold: str) -> bool:
-    """Something is left to do in the answer to a question whose gold answer is a number."""
-    is_whole = re.match(_NUMBER + "(?!/)", clean(gold)[0].lstrip("+-")) is not None
-    return bool(_OPERATION.search(_simple(answer)) or (is_whole and _FRACTION.search(clean(answer)[0])))
-
-
-def _simple(text: str) -> str:
-    """In one line, without units, and with a plain number for every power of ten and fraction of numbers."""
-    return _FRACTION.sub("0", _FINISHED.sub(lambda match: "" if match[0][0] in "eE\\" else "0", clean(text)[0]))
 
 
 EXAMPLE: Reward = ScienceAnswer()
