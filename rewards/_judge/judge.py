@@ -88,6 +88,8 @@ class Judge:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"judge.{name}={value}, need more than 0")
+        if not isinstance(self.request, Mapping):
+            raise ValueError(f"judge.request={self.request!r}, need fields of the request, such as {{max_tokens: 512}}")
         if self.response_format not in _RESPONSE_FORMATS:
             raise ValueError(
                 f"judge.response_format={self.response_format!r}, need one of {', '.join(_RESPONSE_FORMATS)}"

@@ -347,6 +347,7 @@ def test_a_response_format_may_be_left_out_and_any_field_added(tmp_path: Path) -
         ({"folder": ""}, "folder is empty"),
         ({"timeout_s": 0}, "timeout_s=0, need more than 0"),
         ({"max_requests": -1}, "max_requests=-1"),
+        ({"request": None}, "need fields of the request"),
         ({"response_format": "xml"}, "need one of json_schema, json_object, text"),
         ({"api_key_env": "NO_SUCH_VARIABLE"}, "'NO_SUCH_VARIABLE' is not set"),
         ({"prompt_file": "/no/such/file"}, "cannot be read"),

@@ -1,6 +1,7 @@
 """Which answers the rules decide, which go to the judge, and what becomes of the judge's failures."""
 
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -8,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from posttrain.errors import UserError
 from posttrain.grading import GradingPool
 from posttrain.recipe import GradingSection, RewardSpec
-from rewards import Verdict, make_attempt
+from rewards import Verdict, make_attempt, science_answer
+from rewards._judge import Judge
 from rewards.science_answer import ScienceAnswer
 from tests.rewards.judge_server import BROKEN, RIGHT, WRONG, Reply, Server, says, serve
 
@@ -215,6 +218,17 @@ def test_no_http_library_is_imported_before_a_judge_is_asked() -> None:
         "assert not {'httpx', 'sympy', 'math_verify'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_readme_shows_the_settings_with_their_defaults() -> None:
+    readme = Path(science_answer.__file__).with_name("README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```yaml\n(# in `rewards:`.*?)```", readme, re.DOTALL)
+    (entry,) = yaml.safe_load(block)
+    judge = ScienceAnswer(**entry["args"]).judge
+    assert isinstance(judge, Judge)
+    assert vars(judge) == entry["args"]["judge"]
+    assert judge == Judge(judge.url, judge.model, judge.folder)
+    assert judge.timeout_s < GradingSection().timeout_s
 
 
 def pool(url: str, folder: Path, **more: Any) -> GradingPool:
