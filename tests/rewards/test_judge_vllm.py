@@ -1,5 +1,6 @@
 """The judge and a real vLLM server, with a model of random weights: whatever it says, we know what becomes of it."""
 
+import ctypes
 import os
 import signal
 import socket
@@ -73,7 +74,12 @@ def url(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     log = tmp_path_factory.mktemp("log") / "vllm.log"
     with log.open("w") as file:
         server = subprocess.Popen(
-            command, stdout=file, stderr=file, env=os.environ | ENVIRONMENT, start_new_session=True
+            command,
+            stdout=file,
+            stderr=file,
+            env=os.environ | ENVIRONMENT,
+            start_new_session=True,
+            preexec_fn=_end_with_the_tests,
         )
     try:
         _wait_until_up(f"http://127.0.0.1:{port}/health", server, log)
@@ -82,6 +88,11 @@ def url(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)
         server.wait()
+
+
+def _end_with_the_tests() -> None:
+    """When pytest is killed, no fixture cleans up."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
