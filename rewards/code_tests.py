@@ -27,6 +27,7 @@ the machine was so busy that the answer ran out of time without having had it. S
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rewards._code_block import last_code_block
 from rewards._code_rows import Programs, Tests, read_tests
@@ -39,6 +40,9 @@ from rewards.contract import Attempt, Case, Reward, Verdict
 
 _LONGEST_CODE = 2**18  # characters
 _LOGGED_CODE = 4_000
+
+
+SEES = ("answer", "is_truncated", "row")
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,12 @@ class CodeTests:
 def _clean(text: str) -> str:
     """Without what no file takes."""
     return text.encode("utf-8", "replace").decode()
+
+
+def gold_answer(row: Mapping[str, Any]) -> str | None:
+    """The row's own `solution`, a text, in a code block."""
+    solution = row.get("solution")
+    return f"```python\n{solution}\n```" if isinstance(solution, str) else None
 
 
 EXAMPLE: Reward = CodeTests()

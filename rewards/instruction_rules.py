@@ -16,6 +16,8 @@ from rewards._instructions.conflicts import find_conflicts
 from rewards._instructions.constraints import read_constraints
 from rewards.contract import Attempt, Case, Reward, Verdict
 
+SEES = ("answer", "is_truncated", "row")
+
 
 def instruction_rules(attempt: Attempt) -> Verdict:
     """Score 1 with the outcome right when every constraint of the row holds, else 0 with the outcome wrong.

@@ -151,6 +151,9 @@ def _load_detector() -> Any:
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
+SEES = ("prompt", "answer", "row")
+
+
 def language(attempt: Attempt) -> Verdict:
     """Score 1 when the answer is in the language of the question, else 0; it says nothing about correctness.
 

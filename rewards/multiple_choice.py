@@ -12,8 +12,13 @@ What is graded is the last `\boxed{...}` of the answer. Where it has none, its l
 - More than one option is wrong, right one or not: `A, B`, `A or B`, a box that echoes the options.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from rewards._choices import choose, final_choice, read_gold, read_options
 from rewards.contract import Attempt, Case, Reward, Verdict
+
+SEES = ("answer", "is_truncated", "row")
 
 
 def multiple_choice(attempt: Attempt) -> Verdict:
@@ -40,6 +45,12 @@ def multiple_choice(attempt: Attempt) -> Verdict:
     if letter == gold:
         return Verdict(1.0, outcome=True, extracted=extracted)
     return Verdict(0.0, outcome=False, extracted=extracted, reason=fault or f"{letter}, not {gold}")
+
+
+def gold_answer(row: Mapping[str, Any]) -> str | None:
+    """The gold option in a box."""
+    gold = row.get("answer")
+    return rf"\boxed{{{gold}}}" if isinstance(gold, str) else None
 
 
 EXAMPLE: Reward = multiple_choice

@@ -28,6 +28,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 from rewards._boxed import last_box
@@ -55,6 +57,9 @@ _EVALUATED: dict[str, Callable[[str], bool]] = {
 _BOARDS = ("arc_agi", "rearc")  # compared as tuples, which JSON does not have
 
 
+SEES = ("answer", "is_truncated", "row")
+
+
 @dataclass(frozen=True)
 class ReasoningGym:
     """Full marks of the task's own verifier: score 1 with the outcome right, else 0 with the outcome wrong.
@@ -71,6 +76,15 @@ class ReasoningGym:
     """
 
     partial_credit: bool = False
+
+    def describe(self) -> Mapping[str, str]:
+        """The version of the package, whose verifiers differ.
+
+        Raises:
+            ModuleNotFoundError: It is not installed.
+        """
+        _require_package()
+        return {"reasoning-gym": version("reasoning-gym")}
 
     def __call__(self, attempt: Attempt) -> Verdict:
         """Ask the verifier of the row's task."""
@@ -100,6 +114,12 @@ class ReasoningGym:
             return Verdict(1.0, outcome=True, extracted=extracted)
         reason = reason or f"the verifier of {task} gives {score:.3g}"
         return _wrong(reason, extracted, score if self.partial_credit else 0.0)
+
+
+def gold_answer(row: Mapping[str, Any]) -> str | None:
+    """The package's own answer between tags; None where it only knows how to check one."""
+    gold = row.get("answer")
+    return f"<answer>{gold}</answer>" if isinstance(gold, str) else None
 
 
 def _wrong(reason: str, extracted: str | None = None, score: float = 0.0) -> Verdict:
@@ -137,15 +157,20 @@ def _verifier(task: str, config: str) -> Any:
     return _dataset(task, json.loads(config)).score_answer
 
 
+def _require_package() -> None:
+    for name in ("reasoning_gym", "pycosat"):
+        if find_spec(name) is None:
+            raise ModuleNotFoundError(
+                f"this reward needs reasoning-gym, and there is no module {name!r}: pip install "
+                "'posttrain[reasoning-gym]' (with a C compiler, for pycosat)",
+                name=name,
+            )
+
+
 def _dataset(task: str, config: Mapping[str, Any]) -> Any:
-    try:
-        from reasoning_gym.factory import DATASETS, create_dataset
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"this reward needs reasoning-gym, and there is no module {error.name!r}: pip install "
-            "'posttrain[reasoning-gym]' (with a C compiler, for pycosat)",
-            name=error.name,
-        ) from error
+    _require_package()
+    from reasoning_gym.factory import DATASETS, create_dataset
+
     if task not in DATASETS:
         near = "".join(f"; did you mean {name!r}?" for name in difflib.get_close_matches(task, DATASETS, n=1))
         raise ValueError(f"reasoning-gym has no task {task!r}{near}")

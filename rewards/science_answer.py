@@ -23,8 +23,11 @@ from rewards._choices import NO_OPTION, final_choice, read_gold, read_options
 from rewards._judge import Judge
 from rewards._latex import MAX_CHARACTERS
 from rewards.contract import Attempt, Case, Reward, Verdict
+from rewards.math_answer import gold_answer as gold_answer  # its box is the form of every gold here
 from rewards.math_answer import math_answer
 from rewards.multiple_choice import multiple_choice
+
+SEES = ("prompt", "answer", "is_truncated", "row")
 
 _LONGEST_TEXT = 20_000  # characters of the question and of the gold answer
 

@@ -21,6 +21,8 @@ from typing import Any, Literal, get_args
 from rewards._call_text import Call, find_calls, load_json, read_calls
 from rewards.contract import Attempt, Case, Reward, Verdict
 
+SEES = ("answer", "is_truncated", "row")
+
 ExtraCalls = Literal["forbid", "allow"]
 
 
@@ -143,6 +145,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list):
         return [_plain(each) for each in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def gold_answer(row: Mapping[str, Any]) -> str | None:
+    """The expected calls as a model would write them; None where they cannot be read."""
+    try:
+        calls = _read_expected(row.get("tool_calls"))
+    except ValueError:
+        return None
+    return "\n".join(f"<tool_call>{json.dumps(call._asdict())}</tool_call>" for call in calls) or "No tool is needed."
 
 
 EXAMPLE: Reward = ToolCalls()
