@@ -112,7 +112,8 @@ NO_UNIT = Unit()
 def split_unit(text: str, *, is_gold: bool) -> tuple[str, Unit]:
     r"""What stands before the unit, and the unit; where a text has none, all of it.
 
-    In an answer, a letter that stands apart may be a unit (`5 m`); in a gold answer only `\text{m}` is.
+    A single letter is a unit where one is called so: in an answer also without a gap (`5m`), in a gold answer only with
+    one (`5 m`), as `5m` is a formula.
     """
     if match := _BEFORE.fullmatch(text):
         return match[1] + match[3], _parse(match[2])
@@ -123,7 +124,7 @@ def split_unit(text: str, *, is_gold: bool) -> tuple[str, Unit]:
         return text, NO_UNIT
     value, gap, words = match.groups()
     is_apart = bool(gap) or not words[0].isascii()
-    if plain == text and len(words) == 1 and words.isascii() and (is_gold or not gap or words not in _UNITS):
+    if plain == text and len(words) == 1 and words.isascii() and (words not in _UNITS or (is_gold and not gap)):
         return text, NO_UNIT  # a variable
     if not is_apart and words not in _UNITS:
         return text, NO_UNIT

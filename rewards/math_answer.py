@@ -254,6 +254,8 @@ CASES: list[Case] = [
     (r"\boxed{5} or \boxed{7}", {"answer": "7"}, 0.0),
     (r"\boxed{7} is wrong, it is 8.", {"answer": "7"}, 0.0),
     (r"$\boxed{7}$ 🎉", {"answer": "7"}, 1.0),
+    _case("1,591 m", "1590+1", 0.0),
+    _case("5 m", "5m", 1.0),
     ("The answer is 7.", {"answer": "7"}, 0.0),
     ({"thinking": r"It must be \boxed{7}.", "answer": "The answer is 7."}, {"answer": "7"}, 0.0),
     ({"thinking": "hm", "answer": "", "is_truncated": True}, {"answer": "7"}, 0.0),
