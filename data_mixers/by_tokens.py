@@ -21,6 +21,7 @@ from data_mixers.plan import plan_of
 from data_mixers.stream import Stream
 
 Counts = npt.NDArray[np.integer[Any]]  # trained tokens by row
+MAX_DRAWS = 2**31 - 1  # a stream counts in int32
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ class ByTokens:
 
         caps = [self._cap(len(tokens)) for tokens in counts]
         num_draws = [int(min(fair, cap)) for fair, cap in zip(_fair_draws(counts, asked), caps, strict=True)]
+        # Until every source is seen in full, or the one that ends the stream is at its cap.
         while True:
+            _require_countable(num_draws, sources)
             rows = [_shuffled_passes(source, n, seed) for source, n in zip(sources, num_draws, strict=True)]
             ends = np.cumsum(num_draws)
             slots_of = [range(end - n, end) for end, n in zip(ends, num_draws, strict=True)]
@@ -132,15 +135,24 @@ def _tree(sources: Sequence[Source], counts: Sequence[Counts], shares: Mapping[s
 def _fair_draws(counts: Sequence[Counts], asked: Sequence[float]) -> list[int]:
     """About how often each source is drawn until all have been seen in full; a guess, rather too high than too low.
 
-    A source has its share of all tokens but for one row at each of the three levels, wherever that row is from.
+    When the last of them has been, every other one is where its share asks for, or a row further.
     """
     totals = [int(tokens.sum()) for tokens in counts]
-    slack = 3 * max(int(tokens.max()) for tokens in counts)
-    needed = max((total + slack) / share for total, share in zip(totals, asked, strict=True))
+    whole = max(total / share for total, share in zip(totals, asked, strict=True))
+    whole += sum(int(tokens.max()) for tokens in counts)
     return [
-        math.ceil(1.01 * len(tokens) * (share * needed + slack) / total)
+        math.ceil(1.01 * len(tokens) * share * whole / total) + 2
         for total, share, tokens in zip(totals, asked, counts, strict=True)
     ]
+
+
+def _require_countable(num_draws: Sequence[int], sources: Sequence[Source]) -> None:
+    if sum(num_draws) > MAX_DRAWS:
+        most = max(num_draws)
+        raise ValueError(
+            f"the stream would take about {sum(num_draws):,} draws, {most:,} of them from source "
+            f"{sources[num_draws.index(most)].name!r}: set max_epochs, or lower its share or weight"
+        )
 
 
 def _length_with_all(slots: Slots, wanted: Sequence[int]) -> int | None:

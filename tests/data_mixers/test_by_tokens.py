@@ -265,6 +265,19 @@ def test_cap_on_epochs_done_by_hand() -> None:
     assert everything == {"long": 50, "short": 100}
 
 
+def test_one_short_row_beside_many_long_ones_makes_no_endless_stream() -> None:
+    tiny, rows = Source("tiny", "reasoning", [1]), np.full(200_000, 1_000)
+    sources = [tiny, Source("large", "reasoning", rows), Source("direct", "non_reasoning", rows)]
+    plan = plan_of(ByTokens(RECIPE, "repeat")(sources, seed=0))
+    assert [source.drawn_rows for source in plan.sources] == pytest.approx([1, 300_000, 200_000], abs=1)
+
+
+def test_repeating_without_end_is_refused_with_the_source_that_would_be() -> None:
+    sources = [*two([1], [1]), Source("large", "non_reasoning", np.full(3_000_000, 1_000))]
+    with pytest.raises(ValueError, match=r"about 4,\d+,\d+,\d+ draws, 4,\d+,\d+,\d+ of them from source 'long': set"):
+        ByTokens(RECIPE, "repeat")(sources, seed=0)
+
+
 def test_error_says_what_is_scarce_and_what_would_be_left_over() -> None:
     with pytest.raises(
         ValueError,
