@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 SEED   ?= 0
 ARGS   ?=
 
-.PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report bench bench-rollout bench-rl bench-rewards bench-learning
+.PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report \
+        bench bench-data bench-rollout bench-rl bench-rewards bench-learning
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -40,7 +41,10 @@ sft filter rl pairs pref eval report: setup
 	@test -n "$(RECIPE)" || { echo "make $@ needs RECIPE=recipes/....yaml" >&2; exit 2; }
 	$(BIN)/posttrain $@ $(RECIPE) $(ARGS)
 
-bench: bench-rollout bench-rl
+bench: bench-data bench-rollout bench-rl
+
+bench-data: setup
+	$(BIN)/python tests/benchmarks/data.py $(ARGS)
 
 bench-rollout: setup
 	$(BIN)/python tests/benchmarks/rollout.py $(if $(MODEL),--model $(MODEL))

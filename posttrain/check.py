@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
+from rich.table import Table
 
 from posttrain.errors import UserError
 from posttrain.recipe import (
@@ -20,9 +21,9 @@ from posttrain.recipe import (
     SFTRecipe,
     resolved_yaml,
 )
-from posttrain.terminal import say
+from posttrain.terminal import console, say
 
-Plan = dict[str, str]
+Plan = dict[str, str | Table]
 
 
 def check_recipe(recipe: AnyRecipe) -> None:
@@ -35,10 +36,14 @@ def check_recipe(recipe: AnyRecipe) -> None:
     say(escape(resolved_yaml(recipe).rstrip()))
     say("")
     for what, value in plan.items():
-        say(escape(f"{what:<12} {value}"))
+        if isinstance(value, Table):
+            console.print(value, soft_wrap=False)
+        else:
+            say(escape(f"{what:<12} {value}"))
 
 
 def _sft(recipe: SFTRecipe) -> Plan:
+    from posttrain.data.mix_table import mix_table
     from posttrain.models.load import load_tokenizer, read_config
     from posttrain.sft.stage import plan, training_arguments
     from posttrain.training import lora_config, require_steps, samples_per_step
@@ -57,6 +62,7 @@ def _sft(recipe: SFTRecipe) -> Plan:
         "tokens": tokens,
         "ratio": f"{mixed.ratio:.3f} reasoning : non-reasoning, in trained tokens",
         "steps": _steps(arguments, len(mixed.rows)),
+        "mix": mix_table(mixed.plan),
     }
 
 

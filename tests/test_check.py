@@ -53,6 +53,21 @@ def test_plan_of_an_sft_recipe_says_rows_tokens_ratio_and_steps(
     assert [path.name for path in tmp_path.iterdir()] == ["sft.yaml"]
 
 
+def test_plan_of_an_sft_recipe_ends_with_what_is_taken_from_each_source(
+    sft_recipe_file: Path, tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from posttrain.sft.stage import plan as mix
+
+    check_recipe(load_recipe(sft_recipe_file))
+    table = capsys.readouterr().out.rpartition("steps ")[2]
+    (long,) = (line.split() for line in table.splitlines() if line.strip().startswith("long"))
+    usage = mix(load_recipe(sft_recipe_file), tokenizer).plan.sources[0]  # type: ignore[arg-type]
+    assert long == [
+        *("long", "60", f"{usage.tokens:,}", "60.00", f"{100 * usage.got_share:.2f}"),
+        *(f"{usage.epochs:.2f}", "0", f"{usage.left_over_tokens:,}"),
+    ]
+
+
 @pytest.mark.parametrize(("batch", "accumulation", "epochs"), [(1, 1, 1), (7, 1, 1), (5, 2, 1), (5, 2, 2), (7, 1, 0.5)])
 def test_steps_are_those_the_trainer_takes(
     sft_recipe_file: Path, tokenizer: Any, plan: Plan, batch: int, accumulation: int, epochs: float

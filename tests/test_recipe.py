@@ -319,6 +319,11 @@ def test_reward_condition_without_a_list_is_refused(tmp_path: Path) -> None:
         ("sft", "data.max_length=0", ["data.max_length: got 0", "at least 1"]),
         ("sft", "mixer.args.shares.reasoning=0", ["mixer.args.shares.reasoning: got 0", "above 0"]),
         ("sft", "mixer.args.shares.reasoning=half", ["mixer.args.shares.reasoning: got 'half'", "above 0"]),
+        (
+            "sft",
+            "mixer.args.shares.reasoning={share: 1.5, domains: {math: 2, code: 0}}",
+            ["mixer.args.shares.reasoning.domains.code: got 0", "above 0"],
+        ),
         ("filter", "keep.pass_rate_below=0", ["keep.pass_rate_below: got 0.0", "above 0 and at most 1"]),
         ("filter", "keep.pass_rate_above=1", ["keep.pass_rate_above: got 1.0", "from 0 and below 1"]),
         (

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ TEACHER = Teacher(weak_share=0.25, error_rate=0.55, stray_rate=0.25, rechecks=(0
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Rows of each file."""
+    """Rows of each file; those of the second SFT round are picked from the reasoning rows of the first."""
 
     sft_reasoning: int = 11000
     sft_non_reasoning: int = 16000
@@ -38,6 +38,7 @@ def write_data(folder: Path, seed: int, sizes: Sizes | None = None) -> dict[str,
     files = {
         "sft_reasoning": _sft_rows("train", "reasoning", sizes.sft_reasoning, seed),
         "sft_non_reasoning": _sft_rows("train", "non_reasoning", sizes.sft_non_reasoning, seed),
+        "sft_round2": _second_round(_sft_rows("train", "reasoning", sizes.sft_reasoning, seed)),
         "rl": _prompt_rows("train", ["reasoning"], sizes.rl, seed),
         "pairs_stage1": _prompt_rows("train", ["reasoning"], sizes.pairs_stage1, seed),
         "pairs_stage2": _prompt_rows("train", ["reasoning", "non_reasoning"], sizes.pairs_stage2, seed),
@@ -67,6 +68,13 @@ def _sft_rows(split: str, mode: Mode, count: int, seed: int) -> Iterator[dict[st
     for index in range(count):
         problem = next(long if mode == "reasoning" or rng.random() < 0.5 else short)
         yield sft_row(rng, problem, LANGUAGES[index % len(LANGUAGES)], mode, TEACHER)
+
+
+def _second_round(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The first round's rows that end right, long and short chains told apart as if they were two domains."""
+    for row in rows:
+        if rf"\boxed{{{row['answer']}}}" in row["messages"][-1]["content"]:
+            yield {**row, "domain": "long_chains" if row["steps"] >= 5 else "short_chains"}
 
 
 def _prompt_rows(split: str, modes: list[Mode], count: int, seed: int, draw: str = "") -> Iterator[dict[str, Any]]:

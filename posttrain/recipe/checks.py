@@ -34,9 +34,17 @@ def _check_limits(section: Any, path: str = "") -> None:
 
 def _check_sft(recipe: SFTRecipe) -> None:
     shares = recipe.mixer.args.get("shares")
-    for name, share in shares.items() if isinstance(shares, Mapping) else ():
-        if not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share < float("inf"):
-            raise UserError(f"mixer.args.shares.{name}: got {share!r}, need a number above 0; leave out what has none")
+    if isinstance(shares, Mapping):
+        _check_shares(shares, "mixer.args.shares")
+
+
+def _check_shares(shares: Mapping[Any, Any], path: str) -> None:
+    """Every number above 0, at every depth of the tree."""
+    for name, share in shares.items():
+        if isinstance(share, Mapping):
+            _check_shares(share, f"{path}.{name}")
+        elif not isinstance(share, int | float) or isinstance(share, bool) or not 0 < share < float("inf"):
+            raise UserError(f"{path}.{name}: got {share!r}, need a number above 0; leave out what has none")
 
 
 def _check_filter(recipe: FilterRecipe) -> None:

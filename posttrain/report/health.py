@@ -174,7 +174,11 @@ def asked_ratio(stage: StageRun) -> float | None:
     shares: Any = recipe
     for key in ("mixer", "args", "shares"):
         shares = shares.get(key) if isinstance(shares, dict) else None
-    match shares:
+    if not isinstance(shares, dict):
+        return None
+    # A mode with shares of domains has its own under `share`.
+    of_mode = {mode: share.get("share") if isinstance(share, dict) else share for mode, share in shares.items()}
+    match of_mode:
         case {"reasoning": int() | float() as reasoning, "non_reasoning": int() | float() as direct} if direct:
             return reasoning / direct
     return None

@@ -1,5 +1,6 @@
 """The SFT stage: recipe in, model folder out."""
 
+from dataclasses import asdict
 from typing import Any
 
 from datasets import Dataset
@@ -45,13 +46,20 @@ def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
         )
         train(trainer, run, resume=resume)
         export_model(trainer, tokenizer, run)
-        run.finish({"trained_tokens": mixed.trained_tokens, "all_tokens": mixed.all_tokens, "ratio": mixed.ratio})
+        run.finish(
+            {
+                "trained_tokens": mixed.trained_tokens,
+                "all_tokens": mixed.all_tokens,
+                "ratio": mixed.ratio,
+                "mix": {source.name: asdict(source) | {"epochs": source.epochs} for source in mixed.plan.sources},
+            }
+        )
 
 
 def plan(recipe: SFTRecipe, tokenizer: Any) -> Mixed:
     """The training stream of the recipe, before any model is loaded."""
     encoded = encode_sources(recipe.data.sources, tokenizer, max_length=recipe.data.max_length)
-    return mix(encoded, recipe.data.sources, recipe.mixer, seed=recipe.seed)
+    return mix(encoded, recipe.mixer, seed=recipe.seed)
 
 
 def training_arguments(recipe: SFTRecipe) -> SFTConfig:

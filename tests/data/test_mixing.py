@@ -1,15 +1,18 @@
 """The mixer decides the order; these tests see to it that it is asked rightly and obeyed."""
 
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from data_mixers.contract import Draw
 from data_mixers.contract import Source as MixerSource
+from data_mixers.plan import MixPlan
 from posttrain.chat import MODES
 from posttrain.data.encode import IGNORED, Encoded
 from posttrain.data.mixing import Mixed, encode_sources, mix
@@ -40,7 +43,7 @@ def both_modes_file(demo_files: dict[str, Path], tmp_path_factory: pytest.TempPa
 
 
 def mixed(sources: list[Source], tokenizer: Any, *, seed: int = 0, section: MixerSection = BY_TOKENS) -> Mixed:
-    return mix(encode_sources(sources, tokenizer, max_length=None), sources, section, seed=seed)
+    return mix(encode_sources(sources, tokenizer, max_length=None), section, seed=seed)
 
 
 def test_trained_tokens_stand_three_to_two(sources: list[Source], tokenizer: Any) -> None:
@@ -69,9 +72,9 @@ def test_order_is_the_seeds(sources: list[Source], tokenizer: Any) -> None:
 
 def test_file_of_both_modes_becomes_two_sources(both_modes_file: Path, tokenizer: Any) -> None:
     encoded = encode_sources([source("both", both_modes_file)], tokenizer, max_length=None)
-    assert {key: len(rows) for key, rows in encoded.items()} == {"both/reasoning": 60, "both/non_reasoning": 60}
-    for key, rows in encoded.items():
-        assert {MODES[row.mode_id] for row in rows} == {key.partition("/")[2]}
+    assert {key: len(part.rows) for key, part in encoded.items()} == {"both/reasoning": 60, "both/non_reasoning": 60}
+    for key, part in encoded.items():
+        assert {MODES[row.mode_id] for row in part.rows} == {part.mode} == {key.partition("/")[2]}
     assert mixed([source("both", both_modes_file)], tokenizer).ratio == pytest.approx(1.5, abs=0.1)
 
 
@@ -106,8 +109,8 @@ def test_weight_of_a_source_reaches_the_mixer(demo_files: dict[str, Path], token
         halves.append(source(name, tmp_path / f"{name}.jsonl", weight=3.0 if name == "heavy" else 1.0))
     encoded = encode_sources(halves, tokenizer, max_length=None)
     only = MixerSection(use=BY_TOKENS.use, args={"shares": {"reasoning": 1.0}})
-    rows = mix(encoded, halves, only, seed=0).rows
-    drawn = Counter("heavy" if row in encoded["heavy/reasoning"] else "light" for row in rows)
+    rows = mix(encoded, only, seed=0).rows
+    drawn = Counter("heavy" if row in encoded["heavy/reasoning"].rows else "light" for row in rows)
     assert drawn["heavy"] == 30
     assert 6 <= drawn["light"] <= 14  # a third of the pace
 
@@ -119,22 +122,90 @@ class Backwards:
         return (Draw(each.name, row) for each in sources for row in reversed(range(len(each.token_counts))))
 
 
-def test_rows_come_in_the_order_of_the_mixer(sources: list[Source], tokenizer: Any) -> None:
-    import sys
-    from types import ModuleType
+class OneTooFar(Backwards):
+    """Draws a row that is not there."""
 
-    module = ModuleType("mixer_of_this_test")
-    module.Backwards = Backwards  # type: ignore[attr-defined]
-    sys.modules[module.__name__] = module
+    def __call__(self, sources: Sequence[MixerSource], *, seed: int) -> Iterator[Draw]:
+        yield Draw(sources[0].name, len(sources[0].token_counts))
+
+
+@pytest.fixture
+def own_mixers(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an importable module with the mixers of this file."""
+    module = ModuleType("mixers_of_this_test")
+    module.Backwards, module.OneTooFar = Backwards, OneTooFar  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module.__name__
+
+
+def test_rows_come_in_the_order_of_the_mixer(sources: list[Source], tokenizer: Any, own_mixers: str) -> None:
     encoded = encode_sources(sources, tokenizer, max_length=None)
-    result = mix(encoded, sources, MixerSection(use="mixer_of_this_test:Backwards"), seed=0)
-    expected: list[Encoded] = [*reversed(encoded["long/reasoning"]), *reversed(encoded["short/non_reasoning"])]
+    result = mix(encoded, MixerSection(use=f"{own_mixers}:Backwards"), seed=0)
+    expected: list[Encoded] = [
+        *reversed(encoded["long/reasoning"].rows),
+        *reversed(encoded["short/non_reasoning"].rows),
+    ]
     assert result.rows == expected
+    assert {usage.asked_share for usage in result.plan.sources} == {None}
+    assert {usage.epochs for usage in result.plan.sources} == {1.0}
+
+
+def test_mixer_that_draws_what_is_not_there_is_the_users_error(
+    sources: list[Source], tokenizer: Any, own_mixers: str
+) -> None:
+    with pytest.raises(UserError, match="mixer: the mixer drew row 60 of 'long/reasoning', which has rows 0 to 59"):
+        mixed(sources, tokenizer, section=MixerSection(use=f"{own_mixers}:OneTooFar"))
+
+
+# --- domains ---
+
+
+@pytest.fixture
+def two_domains(demo_files: dict[str, Path], tmp_path: Path) -> Path:
+    """Thirty rows of math, twenty of code and ten without a domain, in turn."""
+    rows = [json.loads(line) for line in demo_files["sft_reasoning"].read_text().splitlines()]
+    for index, row in enumerate(rows):
+        row["domain"] = ("math", "code", "math", "code", "math", None)[index % 6]
+    path = tmp_path / "domains.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+def test_file_of_several_domains_becomes_a_source_for_each(two_domains: Path, tokenizer: Any) -> None:
+    parts = encode_sources([source("all", two_domains, weight=2.0)], tokenizer, max_length=None)
+    assert {key: (part.domain, len(part.rows), part.weight) for key, part in parts.items()} == {
+        "all/reasoning/math": ("math", 30, 2.0),
+        "all/reasoning/code": ("code", 20, 2.0),
+        "all/reasoning/no domain": (None, 10, 2.0),
+    }
+
+
+def test_domain_of_the_source_is_that_of_its_rows_without_one(two_domains: Path, tokenizer: Any) -> None:
+    parts = encode_sources([source("all", two_domains, domain="code")], tokenizer, max_length=None)
+    assert {key: len(part.rows) for key, part in parts.items()} == {"all/reasoning/math": 30, "all/reasoning/code": 30}
+
+
+def test_shares_of_domains_reach_the_stream(two_domains: Path, tokenizer: Any) -> None:
+    section = MixerSection(
+        use=BY_TOKENS.use, args={"shares": {"reasoning": {"share": 1.0, "domains": {"math": 1.0, "code": 3.0}}}}
+    )
+    result = mixed([source("all", two_domains, domain="code")], tokenizer, section=section)
+    drawn = {usage.domain: usage.drawn_tokens for usage in result.plan.sources}
+    assert drawn["code"] == pytest.approx(3 * drawn["math"], abs=2 * max(row.trained_tokens for row in result.rows))
+    with pytest.raises(
+        UserError, match=r"10 rows belong to no share \(10 of 'all/reasoning/no domain' have no domain\)"
+    ):
+        mixed([source("all", two_domains)], tokenizer, section=section)
+
+
+# --- mistakes ---
 
 
 def test_what_the_mixer_refuses_is_the_users_error(sources: list[Source], tokenizer: Any) -> None:
     lacking = MixerSection(use=BY_TOKENS.use, args={"shares": {"reasoning": 1.0}})
-    with pytest.raises(UserError, match="mixer: source 'short/non_reasoning' has mode 'non_reasoning'"):
+    with pytest.raises(
+        UserError, match=r"mixer: .* 90 rows belong to no share \(90 of 'short/non_reasoning' have mode"
+    ):
         mixed(sources, tokenizer, section=lacking)
     with pytest.raises(UserError, match=r"mixer\.args"):
         mixed(sources, tokenizer, section=MixerSection(use=BY_TOKENS.use, args={"share": {}}))
@@ -142,6 +213,5 @@ def test_what_the_mixer_refuses_is_the_users_error(sources: list[Source], tokeni
 
 def test_ratio_without_direct_answers_is_infinite() -> None:
     row = Encoded([1, 2], [IGNORED, 2], 0)
-    assert Mixed([row], {"reasoning": 1, "non_reasoning": 0}, {"reasoning": 2, "non_reasoning": 0}).ratio == float(
-        "inf"
-    )
+    tokens = {"reasoning": 1, "non_reasoning": 0}
+    assert Mixed([row], MixPlan(()), tokens, tokens).ratio == float("inf")

@@ -33,7 +33,7 @@ def problem(row: dict[str, Any]) -> Problem:
 def test_files_have_the_rows_that_were_asked_for(tmp_path: Path) -> None:
     sizes = Sizes(7, 6, 5, 4, 3, 2, 1)
     paths = write_data(tmp_path / "deep" / "data", seed=0, sizes=sizes)
-    assert {name: len(rows(path)) for name, path in paths.items()} == {
+    assert {name: len(rows(path)) for name, path in paths.items() if name != "sft_round2"} == {
         "sft_reasoning": 7,
         "sft_non_reasoning": 6,
         "rl": 5,
@@ -76,11 +76,24 @@ def test_growing_a_file_keeps_its_beginning(tmp_path: Path) -> None:
     small = write_data(tmp_path / "a", 0, Sizes(5, 5, 5, 5, 5, 5, 5))
     large = write_data(tmp_path / "b", 0, Sizes(9, 9, 9, 9, 9, 9, 9))
     for name in small:
-        assert rows(large[name])[:5] == rows(small[name])
+        begun = rows(small[name])
+        assert rows(large[name])[: len(begun)] == begun
+
+
+def test_second_round_has_the_first_ones_reasoning_rows_that_are_right_in_two_domains(
+    demo_files: dict[str, Path],
+) -> None:
+    first, second = rows(demo_files["sft_reasoning"]), rows(demo_files["sft_round2"])
+    right = [row for row in first if math_answer(make_attempt(row["messages"][-1]["content"], row)).outcome]
+    assert [{**row, "domain": "math"} for row in second] == right
+    assert 0 < len(second) < len(first)
+    for row in second:
+        assert row["domain"] == ("long_chains" if len(problem(row).steps) >= 5 else "short_chains")
+    assert {row["domain"] for row in second} == {"long_chains", "short_chains"}
 
 
 def test_languages_are_asked_equally_often(demo_files: dict[str, Path]) -> None:
-    for path in demo_files.values():
+    for path in (path for name, path in demo_files.items() if name != "sft_round2"):
         languages = [row["language"] for row in rows(path)]
         assert {language: languages.count(language) * 3 for language in LANGUAGES} == dict.fromkeys(
             LANGUAGES, len(languages)

@@ -1,6 +1,7 @@
 """Two processes on the same global batch end where one does: torchrun (DDP over gloo) and DeepSpeed, on CPU."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,27 @@ def test_sft_counts_the_tokens_of_both_processes_and_ends_at_the_same_weights(
         for name in ("step", "tokens/reasoning", "tokens/non_reasoning", "tokens/ratio"):
             assert line[name] == other[name]
     assert_same_metrics(run, sft_alone, ("loss", "grad_norm", "loss/reasoning", "loss/non_reasoning"))
+    assert_same_model(run, sft_alone, model_folder)
+
+
+def test_sft_killed_in_both_processes_goes_on_at_the_next_row(
+    launch: Launch, sft_alone: Path, model_folder: Path
+) -> None:
+    """Rows are read by worker processes; what a kill after step 2 leaves is made of a run that was left alone."""
+    settings = (HALF_OF_4, "trainer.dataloader_num_workers=1", "trainer.save_strategy=steps", "trainer.save_steps=2")
+    command = (*TORCHRUN, *POSTTRAIN, "sft", "sft.yaml", *settings)
+    run = launch(*command, run="sft-killed")
+    uninterrupted = metrics(run)
+    for later in ("checkpoint-4", "checkpoint-6"):
+        shutil.rmtree(run / "checkpoints" / later)
+    shutil.rmtree(run / "model")
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
+
+    launch(*command, "--resume", run="sft-killed")
+    for line, other in zip(metrics(run), uninterrupted, strict=True):
+        for name in ("step", "loss", "tokens/reasoning", "tokens/non_reasoning"):
+            assert line[name] == other[name]
     assert_same_model(run, sft_alone, model_folder)
 
 

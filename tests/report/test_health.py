@@ -64,6 +64,11 @@ def test_the_token_ratio_is_held_against_the_recipe(said, ratio, is_fine):
     assert said(curve("tokens/ratio", [9.0, ratio]), recipe=recipe) == {text: is_fine}
 
 
+def test_shares_of_domains_leave_the_asked_ratio_as_it_is(tmp_path):
+    recipe = "mixer: {args: {shares: {reasoning: {share: 3, domains: {math: 2, code: 1}}, non_reasoning: 2}}}"
+    assert asked_ratio(StageRun("s", tmp_path, {}, recipe)) == 1.5
+
+
 def test_without_a_mixer_the_token_ratio_is_only_told(said):
     assert said(curve("tokens/ratio", [1.5])) == {"realised token ratio, reasoning to non-reasoning, 1.50": True}
 

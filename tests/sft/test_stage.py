@@ -143,7 +143,12 @@ def test_run_leaves_a_model_its_metrics_and_its_history(
     assert data <= done["data"].keys()
     assert done["template_sha256"] == template_sha256(read_template("exaone4"))
     assert done["notes"]["ratio"] == pytest.approx(1.5, abs=0.1)
-    assert set(done["notes"]) == {"trained_tokens", "all_tokens", "ratio"}
+    assert set(done["notes"]) == {"trained_tokens", "all_tokens", "ratio", "mix"}
+    mix = done["notes"]["mix"]
+    assert set(mix) == {"long/reasoning", "short/non_reasoning"}
+    assert mix["long/reasoning"]["asked_share"] == 0.6
+    assert mix["long/reasoning"]["drawn_tokens"] == done["notes"]["trained_tokens"]["reasoning"]
+    assert mix["long/reasoning"]["epochs"] == mix["long/reasoning"]["drawn_rows"] / 60
 
     lines = metrics(folder)
     assert [line["step"] for line in lines] == [2, 4, 6]
