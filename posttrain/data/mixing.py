@@ -2,12 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data_mixers.contract import Source as MixerSource
 from posttrain.chat import MODES
-from posttrain.data.encode import Encoded, encode_rows
-from posttrain.data.rows import read_rows
+from posttrain.data.encode import Encoded
+from posttrain.data.intake import Intake
 from posttrain.errors import UserError
 from posttrain.plugins import build
 from posttrain.recipe import MixerSection, Source
@@ -27,19 +27,12 @@ class Mixed(NamedTuple):
         return reasoning / direct if direct else float("inf")
 
 
-def encode_sources(sources: Sequence[Source], tokenizer: Any, *, max_length: int | None) -> dict[str, list[Encoded]]:
-    """Encoded rows by `source/mode`: a file that holds both modes becomes two sources of the mixer.
-
-    Raises:
-        UserError: two sources have the same name, or a file or row is unusable.
-    """
-    names = [source.name or source.path for source in sources]
+def by_mode(intakes: Sequence[Intake]) -> dict[str, list[Encoded]]:
+    """Encoded rows by `source/mode`: a source that holds both modes becomes two sources of the mixer."""
     encoded: dict[str, list[Encoded]] = defaultdict(list)
-    for index, (name, source) in enumerate(zip(names, sources, strict=True)):
-        if name in names[:index]:
-            raise UserError(f"data.sources.{index}: two sources are named '{name}'; give one of them another `name`")
-        for row in encode_rows(read_rows(source), tokenizer, source=name, max_length=max_length):
-            encoded[f"{name}/{MODES[row.mode_id]}"].append(row)
+    for intake in intakes:
+        for row in intake.rows:
+            encoded[f"{intake.name}/{MODES[row.mode_id]}"].append(row)
     return dict(encoded)
 
 
