@@ -56,8 +56,9 @@ def encode_row(row: Row, tokenizer: Any, *, max_length: int | None) -> Encoded:
 
 def _check_turns(messages: list[Row]) -> None:
     roles = [message["role"] for message in messages]
-    if unknown := next((role for role in roles if role not in ROLES), None):  # a template may pass over it in silence
-        raise RowError("unknown role", f"unknown role '{unknown}'; need one of {', '.join(ROLES)}")
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown:  # a template may pass over it in silence
+        raise RowError("unknown role", f"unknown role '{unknown[0]}'; need one of {', '.join(ROLES)}")
     if "assistant" not in roles:
         raise RowError("no assistant turn", "no assistant turn; SFT needs what the model is to say")
     if roles[-1] != "assistant":

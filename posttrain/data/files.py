@@ -2,6 +2,7 @@
 
 import glob
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from io import BufferedReader
 from pathlib import Path
@@ -59,11 +60,18 @@ def read_file(path: Path) -> Iterator[tuple[int, Any]]:
         yield from _lines(path)
 
 
-def without_nulls(value: Any) -> Any:
-    """`value` without the keys that are null: columnar files give every struct every key of the column."""
+def from_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a columnar file, its columns without the nested keys that are null.
+
+    Such a file gives every struct each key that any row has: a tool would get the parameters of all others.
+    """
+    return {key: _without_nulls(value) for key, value in row.items()}
+
+
+def _without_nulls(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _lines(path: Path) -> Iterator[tuple[int, Any]]:
@@ -80,7 +88,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _parsed(line: bytes) -> Any:
     try:
-        value = json.loads(line.decode("utf-8"))
+        value = json.loads(line.decode("utf-8-sig"))
         if b"\\ud" in line.lower():  # half of a surrogate pair is JSON, but no text
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeError:
@@ -97,15 +105,14 @@ def _parquet(path: Path) -> Iterator[Any]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
-                    yield {key: without_nulls(value) for key, value in row.items()}
+                yield from map(from_columns, batch.to_pylist())
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"data file '{path}' cannot be read as Parquet ({error}); write it again") from error
 
 
 def _is_array(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(64).lstrip().startswith(b"[")
+        return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"[")
 
 
 def _is_hidden(relative: Path) -> bool:

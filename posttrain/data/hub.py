@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from posttrain.data.files import from_columns
 from posttrain.errors import UserError
 from posttrain.recipe import HubPath
 
@@ -22,7 +23,7 @@ def load_hub_dataset(path: HubPath, config: str | None, split: str) -> Any:
     wanted = f"hub data set '{path.name}' at {path.revision}"
     try:
         dataset = load_dataset(path.name, config, revision=path.revision, split=split)
-    except (OSError, ValueError, DatasetsError) as error:
+    except (OSError, ValueError, RuntimeError, DatasetsError) as error:
         problem = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
             f"{wanted} cannot be loaded ({problem}); check its name, config, split and the network"
@@ -40,7 +41,7 @@ def hub_files(path: HubPath, config: str | None, split: str) -> list[Path]:
 
 def hub_rows(path: HubPath, config: str | None, split: str) -> Iterator[dict[str, Any]]:
     """The rows in the order of the data set."""
-    yield from load_hub_dataset(path, config, split)
+    yield from map(from_columns, load_hub_dataset(path, config, split))
 
 
 def _files(dataset: Any) -> list[Path]:

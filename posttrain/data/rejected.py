@@ -3,12 +3,15 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import shorten
 from typing import NamedTuple
 
 from posttrain.data.encode import TOO_LONG
 from posttrain.errors import UserError
 from posttrain.recipe import SFTDataSection
 from posttrain.runs import append_json_lines, written_aside
+
+LONGEST_DETAIL = 250  # characters of a message; it may quote the row
 
 
 class Rejected(NamedTuple):
@@ -31,7 +34,7 @@ def in_words(rejected: Sequence[Rejected], *, with_detail: bool = False) -> str:
     for reason, group in sorted(by_reason.items(), key=lambda item: -len(item[1])):
         tokens = sum(each.tokens or 0 for each in group)
         first = f"first {group[0].file}:{group[0].line}"
-        detail = f": {' '.join(group[0].detail.split())}" if with_detail else ""
+        detail = f": {shorten(group[0].detail, LONGEST_DETAIL)}" if with_detail else ""
         parts.append(f"{reason} {len(group):,} ({f'{tokens:,} tokens, ' if tokens else ''}{first}{detail})")
     return ", ".join(parts)
 

@@ -94,6 +94,11 @@ def test_domain_of_the_row_goes_along(tokenizer: Any) -> None:
             "unknown role 'critic'; need one of system, user, assistant, tool",
         ),
         (
+            {"mode": "non_reasoning", "messages": [{"role": "", "content": "x"}, *DIRECT["messages"]]},
+            "unknown role",
+            "unknown role ''",
+        ),
+        (
             {"mode": "non_reasoning", "messages": [*DIRECT["messages"], {"role": "system", "content": "x"}, REPLY]},
             "refused by the chat template",
             "a system message must be the first message",

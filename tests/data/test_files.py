@@ -131,6 +131,12 @@ def test_broken_line_is_reported_and_the_next_is_read(tmp_path: Path, line: byte
     assert len(str(problem)) < 200
 
 
+@pytest.mark.parametrize("text", ['{"a": 1}\n', '[{"a": 1}]'])
+def test_mark_that_windows_programs_put_before_a_text_is_no_part_of_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8-sig")
+    assert list(read_file(tmp_path / "a.json")) == [(1, {"a": 1})]
+
+
 def test_whole_surrogate_pair_is_text(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(rb'{"a": "\ud83d\ude00"}')
     assert list(read_file(tmp_path / "a.jsonl")) == [(1, {"a": "😀"})]

@@ -159,9 +159,11 @@ def test_source_of_which_nothing_is_left_is_refused_whatever_the_share(make: Mak
     assert message.startswith("data source 'lost' has no row to train on: no assistant turn 1 (first ")
 
 
-def test_newlines_in_a_row_do_not_break_the_message(make: Make, tokenizer: Any) -> None:
-    row = {"messages": [{"role": "a\nb", "content": "x"}, *DIRECT["messages"]]}
-    assert "unknown role 'a b'" in refusal(data(make("a.jsonl", row)), tokenizer)
+def test_message_stays_one_short_line_whatever_the_row_says(make: Make, tokenizer: Any) -> None:
+    row = {"messages": [{"role": "a\nb" + " c" * 10_000, "content": "x"}, *DIRECT["messages"]]}
+    message = refusal(data(make("a.jsonl", row)), tokenizer)
+    assert "unknown role 'a b c c" in message
+    assert len(message) < 1000
 
 
 # --- the same row twice ---
