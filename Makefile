@@ -54,7 +54,7 @@ bench-rl: setup
 
 bench-rewards: setup
 	$(BIN)/python tests/benchmarks/math_grading.py $(ARGS)
-	$(BIN)/python tests/benchmarks/code.py $(ARGS)
+	$(BIN)/python tests/benchmarks/code_grading.py $(ARGS)
 
 bench-learning: setup
 	$(BIN)/python tests/benchmarks/learning.py $(ARGS)

@@ -43,13 +43,15 @@ def check_recipe(recipe: AnyRecipe) -> None:
 
 
 def _sft(recipe: SFTRecipe) -> Plan:
+    from posttrain.data.intake import describe_intake, take_in
     from posttrain.data.mix_table import mix_table
     from posttrain.models.load import load_tokenizer, read_config
     from posttrain.sft.stage import plan, training_arguments
     from posttrain.training import lora_config, require_steps, samples_per_step
 
     tokenizer = load_tokenizer(recipe.model)
-    mixed, arguments = plan(recipe, tokenizer), training_arguments(recipe)
+    intakes = take_in(recipe.data, tokenizer)
+    mixed, arguments = plan(recipe, intakes), training_arguments(recipe)
     lora_config(recipe.lora)
     require_steps(len(mixed.rows), samples_per_step(arguments), "rows in the mix")
     longest = max(len(row.input_ids) for row in mixed.rows)
@@ -58,6 +60,7 @@ def _sft(recipe: SFTRecipe) -> Plan:
         f"{mode}: {n:,} trained of {mixed.all_tokens[mode]:,}" for mode, n in mixed.trained_tokens.items()
     )
     return {
+        "data": f"\n{'':<13}".join(describe_intake(intakes)) or "nothing set aside, inferred, converted or repeated",
         "rows": f"{len(mixed.rows):,} (longest {longest} tokens)",
         "tokens": tokens,
         "ratio": f"{mixed.ratio:.3f} reasoning : non-reasoning, in trained tokens",

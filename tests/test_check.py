@@ -39,9 +39,11 @@ def write(path: Path, text: str) -> Path:
 def test_plan_of_an_sft_recipe_says_rows_tokens_ratio_and_steps(
     sft_recipe_file: Path, tokenizer: Any, tmp_path: Path, plan: Plan
 ) -> None:
+    from posttrain.data.intake import take_in
     from posttrain.sft.stage import plan as mix
 
-    mixed = mix(load_recipe(sft_recipe_file), tokenizer)  # type: ignore[arg-type]
+    recipe: Any = load_recipe(sft_recipe_file)
+    mixed = mix(recipe, take_in(recipe.data, tokenizer))
     longest = max(len(row.input_ids) for row in mixed.rows)
     said = plan(sft_recipe_file)
     assert said["rows"] == f"{len(mixed.rows)} (longest {longest} tokens)"
@@ -76,6 +78,7 @@ def test_steps_are_those_the_trainer_takes(
     from transformers import AutoModelForCausalLM
     from trl import SFTTrainer
 
+    from posttrain.data.intake import take_in
     from posttrain.sft.stage import plan as mix
     from posttrain.sft.stage import training_arguments
 
@@ -86,7 +89,9 @@ def test_steps_are_those_the_trainer_takes(
         f"trainer.num_train_epochs={epochs}",
     ]
     recipe: Any = load_recipe(sft_recipe_file, overrides)
-    rows = [{"input_ids": row.input_ids, "labels": row.labels} for row in mix(recipe, tokenizer).rows]
+    rows = [
+        {"input_ids": row.input_ids, "labels": row.labels} for row in mix(recipe, take_in(recipe.data, tokenizer)).rows
+    ]
     trainer = SFTTrainer(
         model=AutoModelForCausalLM.from_pretrained(recipe.model.path),
         args=training_arguments(recipe),
@@ -108,7 +113,11 @@ def test_resolved_recipe_is_printed_letter_by_letter(
 @pytest.mark.parametrize(
     ("override", "problem"),
     [
-        ("data.max_length=30", r"long, row 1: \d+ tokens, data\.max_length is 30; cutting would lose the answer"),
+        (
+            "data.max_length=30",
+            r"rows cannot be used .*: too long \d+ \(.*:1: \d+ tokens, data\.max_length is 30; cutting",
+        ),
+        ("data.sources.0.path=hub:owner/name@main", r"data\.sources\.0\.path: got revision 'main'"),
         ("trainer.learning_rat=1", "did you mean 'learning_rate'"),
         ("lora={rank: 1}", "lora: unknown key 'rank'"),
         ("trainer.per_device_train_batch_size=500", "rows in the mix, one step takes 1000"),
@@ -122,6 +131,23 @@ def test_whatever_the_stage_would_refuse_is_refused(
     with pytest.raises(UserError, match=problem):
         check_recipe(load_recipe(sft_recipe_file, [override]))
     assert not (tmp_path / "run").exists()
+
+
+def test_rejected_inferred_and_repeated_rows_are_told_and_not_written(
+    sft_recipe_file: Path, demo_files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_recipe(load_recipe(sft_recipe_file))
+    assert "\ndata         nothing set aside, inferred, converted or repeated\n" in capsys.readouterr().out
+    lines = demo_files["sft_reasoning"].read_text().splitlines()
+    bare = {key: value for key, value in json.loads(lines[0]).items() if key != "mode"}
+    path = write(tmp_path / "rows.jsonl", "\n".join([*lines, "{", json.dumps(bare)]))
+    check_recipe(load_recipe(sft_recipe_file, [f"data.sources.0.path={path}"]))
+    assert (
+        "\ndata         long: mode inferred for 1 rows as reasoning\n"
+        f"             long: set aside 1 rows: not JSON 1 (first {path}:61)\n"
+        "             long: 1 duplicates ("
+    ) in capsys.readouterr().out
+    assert {file.name for file in tmp_path.iterdir()} == {"sft.yaml", "rows.jsonl"}
 
 
 def test_row_beyond_the_models_context_is_refused(sft_recipe_file: Path, tmp_path: Path) -> None:
@@ -139,7 +165,8 @@ def test_command_exits_with_2_and_one_line(sft_recipe_file: Path, capsys: pytest
     assert main(["check", str(sft_recipe_file), "data.max_length=30"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith("error: long, row 1: ")
+    assert said.err.startswith("error: ")
+    assert "rows cannot be used" in said.err
     assert said.err.count("\n") == 1
 
 

@@ -13,6 +13,7 @@ from posttrain.chat.template import (
     require_template,
     template_sha256,
 )
+from posttrain.chat.thinking import separate_thinking
 
 __all__ = [
     "CLOSE",
@@ -32,5 +33,6 @@ __all__ = [
     "render_prompt",
     "require_joinable",
     "require_template",
+    "separate_thinking",
     "template_sha256",
 ]

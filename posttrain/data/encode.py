@@ -1,14 +1,16 @@
-"""SFT rows to token ids, with a loss on exactly what the model must emit."""
+"""One row to token ids, with a loss on exactly what the model must emit."""
 
-from collections.abc import Sequence
-from itertools import takewhile
 from typing import Any, NamedTuple
 
-from posttrain.chat import MODES, render_for_training, require_joinable
-from posttrain.data.rows import Row
+from posttrain.chat import MODES, render_for_training
+from posttrain.data.rows import Row, last_response
+from posttrain.data.tool_calls import check_tools
+from posttrain.data.unusable import RowError
 from posttrain.errors import UserError
 
 IGNORED = -100  # the label of a token that bears no loss
+ROLES = ("system", "user", "assistant", "tool")
+TOO_LONG = "too long"
 
 
 class Encoded(NamedTuple):
@@ -17,6 +19,7 @@ class Encoded(NamedTuple):
     input_ids: list[int]
     labels: list[int]
     mode_id: int  # index into MODES
+    domain: str | None = None
 
     @property
     def trained_tokens(self) -> int:
@@ -24,39 +27,54 @@ class Encoded(NamedTuple):
         return sum(label != IGNORED for label in self.labels)
 
 
-def encode_rows(rows: Sequence[Row], tokenizer: Any, *, source: str, max_length: int | None) -> list[Encoded]:
-    """Encode rows of one source; a row is never cut.
+def encode_row(row: Row, tokenizer: Any, *, max_length: int | None) -> Encoded:
+    """Encode a row as `read_rows` gives it; a row is never cut.
 
     Raises:
-        UserError: a row is longer than `max_length` tokens, has nothing to train on, or its response is not in the
-            row's mode; names source and row. Or the tokenizer will not do.
+        RowError: there is nothing in it to train on, its response is not in its mode, a tool call is broken, the
+            template refuses it, or it is longer than `max_length` tokens.
     """
-    require_joinable(tokenizer)
-    encoded = []
-    for number, row in enumerate(rows, start=1):
-        try:
-            encoded.append(_encode(row, tokenizer, max_length))
-        except UserError as error:
-            raise UserError(f"{source}, row {number}: {error}") from error
-    return encoded
-
-
-def _encode(row: Row, tokenizer: Any, max_length: int | None) -> Encoded:
     messages, mode = row["messages"], row["mode"]
-    if messages[-1]["role"] != "assistant":
-        raise UserError(f"the last message is from '{messages[-1]['role']}'; SFT needs an assistant's")
-    response = takewhile(lambda message: message["role"] != "user", reversed(messages))
-    has_thinking = any(message.get("reasoning_content") for message in response)
-    if has_thinking != (mode == "reasoning"):  # its tokens would count, and be trained, as the other mode's
-        found = "has" if has_thinking else "has no"
-        raise UserError(f"mode is '{mode}', but the response to the last user message {found} `reasoning_content`")
-    rendered = render_for_training(tokenizer, messages, row.get("tools"))
-    if max_length is not None and len(rendered.input_ids) > max_length:
-        raise UserError(
-            f"{len(rendered.input_ids)} tokens, data.max_length is {max_length}; "
-            "cutting would lose the answer, so raise data.max_length or leave the row out"
+    _check_turns(messages)
+    _check_mode(messages, mode)
+    check_tools(messages, row.get("tools"))
+    try:
+        input_ids, trained = render_for_training(tokenizer, messages, row.get("tools"))
+    except UserError as error:
+        raise RowError("refused by the chat template", str(error)) from error
+    if max_length is not None and len(input_ids) > max_length:
+        raise RowError(
+            TOO_LONG,
+            f"{len(input_ids)} tokens, data.max_length is {max_length}; "
+            "cutting would lose the answer, so raise data.max_length or leave the row out",
+            num_tokens=len(input_ids),
         )
-    labels = [
-        token if is_trained else IGNORED for token, is_trained in zip(rendered.input_ids, rendered.trained, strict=True)
-    ]
-    return Encoded(rendered.input_ids, labels, MODES.index(mode))
+    labels = [token if is_trained else IGNORED for token, is_trained in zip(input_ids, trained, strict=True)]
+    domain = row.get("domain")
+    return Encoded(input_ids, labels, MODES.index(mode), None if domain is None else str(domain))
+
+
+def _check_turns(messages: list[Row]) -> None:
+    roles = [message["role"] for message in messages]
+    unknown = [role for role in roles if role not in ROLES]
+    if unknown:  # a template may pass over it in silence
+        raise RowError("unknown role", f"unknown role '{unknown[0]}'; need one of {', '.join(ROLES)}")
+    if "assistant" not in roles:
+        raise RowError("no assistant turn", "no assistant turn; SFT needs what the model is to say")
+    if roles[-1] != "assistant":
+        raise RowError(
+            "no assistant turn at the end", f"the last message is from '{roles[-1]}'; SFT needs an assistant's"
+        )
+    if not messages[-1].get("content", "").strip() and not messages[-1].get("tool_calls"):
+        raise RowError("empty answer", "the last message says nothing; SFT would teach to answer nothing")
+
+
+def _check_mode(messages: list[Row], mode: str) -> None:
+    has_thinking = any(message.get("reasoning_content") for message in last_response(messages))
+    if has_thinking == (mode == "reasoning"):
+        return  # else its tokens would count, and be trained, as the other mode's
+    raise RowError(
+        "thinking in a non-reasoning row" if has_thinking else "no thinking in a reasoning row",
+        f"mode is '{mode}', but the response to the last user message has {'' if has_thinking else 'no '}"
+        "`reasoning_content`",
+    )

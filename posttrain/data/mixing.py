@@ -1,14 +1,14 @@
 """Put the rows of every source into the order that the recipe's mixer decides."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from data_mixers.contract import Source as MixerSource
 from data_mixers.plan import MixPlan, plan_of
 from data_mixers.stream import Stream
 from posttrain.chat import MODES
-from posttrain.data.encode import Encoded, encode_rows
-from posttrain.data.rows import read_rows
+from posttrain.data.encode import Encoded
+from posttrain.data.intake import Intake
 from posttrain.errors import UserError
 from posttrain.plugins import build
 from posttrain.recipe import MixerSection, Source
@@ -38,25 +38,24 @@ class Mixed(NamedTuple):
         return reasoning / direct if direct else float("inf")
 
 
-def encode_sources(sources: Sequence[Source], tokenizer: Any, *, max_length: int | None) -> dict[str, Part]:
-    """Encoded rows by `source/mode`, or by `source/mode/domain` where a source has several domains in that mode.
+def parts_of(intakes: Sequence[Intake], sources: Sequence[Source]) -> dict[str, Part]:
+    """The rows by `source/mode`, or by `source/mode/domain` where a source has several domains in that mode.
+
+    Args:
+        intakes: what was read of each source.
+        sources: the same sources in the recipe, for their weights.
 
     Raises:
-        UserError: two sources have the same name, or a file or row is unusable.
+        UserError: two parts would have the same name.
     """
-    names = [source.name or source.path for source in sources]
     parts: dict[str, Part] = {}
-    for index, (name, source) in enumerate(zip(names, sources, strict=True)):
-        if name in names[:index]:
-            raise UserError(f"data.sources.{index}: two sources are named '{name}'; give one of them another `name`")
-        rows = read_rows(source)
-        encoded = encode_rows(rows, tokenizer, source=name, max_length=max_length)
+    for index, (intake, source) in enumerate(zip(intakes, sources, strict=True)):
         of_group: dict[tuple[str, str | None], list[Encoded]] = {}
-        for row, ids in zip(rows, encoded, strict=True):
-            of_group.setdefault((row["mode"], row.get("domain")), []).append(ids)
+        for row in intake.rows:
+            of_group.setdefault((MODES[row.mode_id], row.domain), []).append(row)
         for (mode, domain), members in of_group.items():
             is_whole_mode = all(domain == other for same, other in of_group if same == mode)
-            key = f"{name}/{mode}" if is_whole_mode else f"{name}/{mode}/{domain or 'no domain'}"
+            key = f"{intake.name}/{mode}" if is_whole_mode else f"{intake.name}/{mode}/{domain or 'no domain'}"
             if key in parts:
                 raise UserError(
                     f"data.sources.{index}: its rows would be called '{key}', as others are; give it a `name`"

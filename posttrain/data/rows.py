@@ -1,52 +1,81 @@
-"""Read rows from JSONL and Parquet files and say which file and line a bad one stands in."""
+"""The rows of a source: found, read, brought into one shape, each with the place it stands in."""
 
-import json
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from posttrain.chat import MODES
+from posttrain.chat import MODES, separate_thinking
+from posttrain.data.files import data_files, read_file
+from posttrain.data.hub import hub_files, hub_rows
+from posttrain.data.shapes import to_messages
+from posttrain.data.unusable import RowError
 from posttrain.errors import UserError
-from posttrain.recipe import Source
+from posttrain.recipe import Source, parse_hub_path
 
 Row = dict[str, Any]
 
 
+class Record(NamedTuple):
+    """What stands in one place of a source: a row, or why there is none.
+
+    Attributes:
+        file: the file, or the `hub:` path.
+        line: the line; in Parquet, JSON arrays and hub data sets the row; from 1.
+        row: with `messages`, `mode` and the other columns.
+        problem: why the row cannot be used.
+        converted: what was brought into another shape.
+        is_mode_inferred: neither the row nor the source names the mode, its thinking (or the lack of it) shows it.
+    """
+
+    file: str
+    line: int
+    row: Row
+    problem: RowError | None = None
+    converted: Sequence[str] = ()
+    is_mode_inferred: bool = False
+
+
 def source_files(sources: Sequence[Source]) -> list[Path]:
-    """The data files of a recipe, for hashing.
+    """The data files of a recipe, for hashing; of a hub data set, those in the cache.
 
     Raises:
-        UserError: a file does not exist.
+        UserError: a file does not exist, or a data set cannot be loaded.
     """
-    files = [Path(source.path) for source in sources]
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"data file '{file}' does not exist; check data.sources in the recipe")
-    return files
+    return [file for source in sources for file in _files(source)]
+
+
+def read_records(source: Source) -> Iterator[Record]:
+    """Everything in a source, one after the other; what cannot be used comes as a record that says why.
+
+    Raises:
+        UserError: a file is missing or cannot be read, or the source holds nothing.
+    """
+    is_empty = True
+    for file, line, raw in _raw_records(source):
+        is_empty = False
+        try:
+            yield _record(file, line, raw, source)
+        except RowError as problem:
+            yield Record(file, line, {}, problem)
+    if is_empty:
+        raise UserError(f"data source '{source.path}' holds no rows; it needs at least one")
 
 
 def read_rows(source: Source) -> list[Row]:
     """All rows of one source, each with `messages` and `mode`, plus the columns of the file.
 
     `mode`, `domain` and `language` of the source fill what a row does not have or has as null; a row without any
-    `mode` is reasoning where an assistant turn has thinking, else non-reasoning.
+    `mode` is reasoning where the assistant's last response has thinking, else non-reasoning.
 
     Raises:
-        UserError: the file is missing, empty or of an unknown kind, or a row is unusable; names file and line.
+        UserError: as `read_records`, or a row is unusable; names file and line.
     """
-    (path,) = source_files([source])
     rows = []
-    for number, row in _raw_rows(path):
-        where = f"{path}:{number}"
-        messages = _messages(row, where)
-        mode = row.get("mode") or source.mode or _inferred_mode(messages)
-        if mode not in MODES:
-            raise UserError(f"{where}: mode is '{mode}'; it must be one of {', '.join(MODES)}")
-        defaults = {"domain": source.domain, "language": source.language}
-        filled = {key: value for key, value in defaults.items() if value is not None and row.get(key) is None}
-        rows.append({**row, **filled, "messages": messages, "mode": mode})
-    if not rows:
-        raise UserError(f"data file '{path}' holds no rows; it needs at least one")
+    for record in read_records(source):
+        if record.problem:
+            raise UserError(f"{record.file}:{record.line}: {record.problem}") from record.problem
+        rows.append(record.row)
     return rows
 
 
@@ -61,45 +90,78 @@ def split_prompt(row: Row) -> list[Row]:
     return messages[:-1] if messages[-1]["role"] == "assistant" else messages
 
 
-def _raw_rows(path: Path) -> Iterator[tuple[int, Any]]:
-    if path.suffix == ".parquet":
-        import pyarrow.parquet
+def last_response(messages: Sequence[Row]) -> list[Row]:
+    """What follows the last user message: the assistant's turns and the tools' results between them, last first."""
+    return list(takewhile(lambda message: message["role"] != "user", reversed(messages)))
 
-        try:
-            table = pyarrow.parquet.read_table(path)
-        except pyarrow.ArrowException as error:
-            raise UserError(f"data file '{path}' cannot be read as Parquet ({error}); write it again") from error
-        yield from enumerate(table.to_pylist(), start=1)
+
+def _files(source: Source) -> list[Path]:
+    if hub := parse_hub_path(source.path):
+        return hub_files(hub, source.config, source.split or "train")
+    return data_files(source.path)
+
+
+def _raw_records(source: Source) -> Iterator[tuple[str, int, Any]]:
+    if hub := parse_hub_path(source.path):
+        for number, row in enumerate(hub_rows(hub, source.config, source.split or "train"), start=1):
+            yield source.path, number, row
         return
-    if path.suffix not in (".jsonl", ".json"):
-        raise UserError(f"data file '{path}' has the ending '{path.suffix}'; use .jsonl or .parquet")
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield number, json.loads(line.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise UserError(f"{path}:{number}: not UTF-8 text; save the file as UTF-8") from error
-            except json.JSONDecodeError as error:
-                raise UserError(
-                    f"{path}:{number}: not valid JSON ({error.msg}); one object a line is needed"
-                ) from error
+    for file in data_files(source.path):
+        for number, raw in read_file(file):
+            yield str(file), number, raw
 
 
-def _messages(row: Any, where: str) -> list[Row]:
-    messages = row.get("messages") if isinstance(row, dict) else None
+def _record(file: str, line: int, raw: Any, source: Source) -> Record:
+    if isinstance(raw, RowError):
+        raise raw
+    if not isinstance(raw, dict):
+        raise RowError("no messages", f"no messages (found a {type(raw).__name__}); a row needs to be an object")
+    row, converted = to_messages(raw)
+    written = _messages(row)
+    messages = [_with_thinking_apart(message) for message in written]
+    if messages != written:
+        converted.append("thinking in the text")
+    shown = _shown_mode(messages)
+    mode = row.get("mode") or source.mode
+    if (mode or shown) not in MODES:
+        raise RowError("unknown mode", f"mode is '{mode}'; it must be one of {', '.join(MODES)}")
+    defaults = {"domain": source.domain, "language": source.language}
+    filled = {key: value for key, value in defaults.items() if value is not None and row.get(key) is None}
+    row = {**row, **filled, "messages": messages, "mode": mode or shown}
+    return Record(file, line, row, converted=converted, is_mode_inferred=mode is None)
+
+
+def _messages(row: Row) -> list[Row]:
+    messages = row.get("messages")
     if not isinstance(messages, list) or not messages:
-        found = f"columns {sorted(row)}" if isinstance(row, dict) else f"a {type(row).__name__}"
-        raise UserError(f"{where}: no messages (found {found}); a row needs a non-empty list under `messages`")
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict) or "role" not in message:
-            raise UserError(f"{where}: message {index} has no role; each needs `role` and `content`")
-        if not isinstance(message.get("content"), str) and not message.get("tool_calls"):
-            raise UserError(f"{where}: message {index} ({message['role']}) has no text under `content`")
+        raise RowError(
+            "no messages",
+            f"no messages (found columns {sorted(row)}); a row needs a non-empty list under `messages`",
+        )
+    return [_message(message, f"message {index}") for index, message in enumerate(messages)]
+
+
+def _message(message: Any, which: str) -> Row:
+    if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+        raise RowError("no messages", f"{which} has no role; each needs `role` and `content`")
     # Parquet has every key in every message, null where it was absent.
-    return [{key: value for key, value in message.items() if value is not None} for message in messages]
+    present = {key: value for key, value in message.items() if value is not None}
+    for key in ("content", "reasoning_content"):
+        is_needed = key == "content" and not present.get("tool_calls")
+        if not isinstance(present.get(key, None if is_needed else ""), str):
+            raise RowError("no text", f"{which} ({message['role']}) has no text under `{key}`")
+    return present
 
 
-def _inferred_mode(messages: list[Row]) -> str:
-    return "reasoning" if any(message.get("reasoning_content") for message in messages) else "non_reasoning"
+def _with_thinking_apart(message: Row) -> Row:
+    if message["role"] != "assistant":
+        return message
+    try:
+        return separate_thinking(message)
+    except UserError as error:
+        raise RowError("broken thinking tags", str(error)) from error
+
+
+def _shown_mode(messages: list[Row]) -> str:
+    response = last_response(messages) or messages  # a prompt alone: what it quotes of earlier responses
+    return "reasoning" if any(message.get("reasoning_content") for message in response) else "non_reasoning"

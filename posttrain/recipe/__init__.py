@@ -3,10 +3,12 @@
 - `schema`: what a recipe of each stage may say
 - `load`: from a file and `key=value` overrides to a checked recipe, and back to YAML
 - `checks`: what a type cannot express
+- `hub_path`: how a source names a data set of the Hugging Face hub
 - `config`: the free `trainer:` and `lora:` sections, handed to the config class of the library that owns them
 """
 
 from posttrain.recipe.config import make_config
+from posttrain.recipe.hub_path import HubPath, parse_hub_path
 from posttrain.recipe.load import load_recipe, load_settings, resolved_yaml
 from posttrain.recipe.schema import (
     STAGES,
@@ -45,6 +47,7 @@ __all__ = [
     "FilterDecoding",
     "FilterRecipe",
     "GradingSection",
+    "HubPath",
     "KeepSection",
     "MixerSection",
     "ModelSection",
@@ -63,5 +66,6 @@ __all__ = [
     "load_recipe",
     "load_settings",
     "make_config",
+    "parse_hub_path",
     "resolved_yaml",
 ]

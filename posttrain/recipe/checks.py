@@ -5,7 +5,18 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from posttrain.errors import UserError
-from posttrain.recipe.schema import AnyRecipe, EvalRecipe, FilterRecipe, Limit, PairsRecipe, ReportRecipe, SFTRecipe
+from posttrain.recipe.hub_path import parse_hub_path
+from posttrain.recipe.schema import (
+    AnyRecipe,
+    EvalRecipe,
+    FilterRecipe,
+    Limit,
+    PairsRecipe,
+    PrefRecipe,
+    ReportRecipe,
+    SFTRecipe,
+    Source,
+)
 
 
 def check_values(recipe: AnyRecipe) -> None:
@@ -15,6 +26,8 @@ def check_values(recipe: AnyRecipe) -> None:
         UserError: naming the first key whose value does not do, the value, and what is needed.
     """
     _check_limits(recipe)
+    if not isinstance(recipe, PrefRecipe | ReportRecipe):
+        _check_sources(recipe.data.sources)
     own_rules = RULES.get(type(recipe))
     if own_rules is not None:
         own_rules(recipe)
@@ -30,6 +43,17 @@ def _check_limits(section: Any, path: str = "") -> None:
                 _check_limits(entry, f"{path}{item.name}.{index}.")
         if is_dataclass(value):
             _check_limits(value, f"{path}{item.name}.")
+
+
+def _check_sources(sources: Iterable[Source]) -> None:
+    for index, source in enumerate(sources):
+        try:
+            is_on_hub = parse_hub_path(source.path) is not None
+        except UserError as error:
+            raise UserError(f"data.sources.{index}.path: {error}") from None
+        for key, value in (("config", source.config), ("split", source.split)):
+            if value is not None and not is_on_hub:
+                raise UserError(f"data.sources.{index}.{key}: got {value!r}, need it for hub: paths only; leave it out")
 
 
 def _check_sft(recipe: SFTRecipe) -> None:

@@ -46,9 +46,15 @@ class ModelSection:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One data file, and the columns it stands for where its rows do not have them."""
+    """Data of one kind, and the columns it stands for where its rows do not have them.
+
+    `path`: a file (.jsonl, .jsonl.gz, .jsonl.zst, .json, .parquet), a folder or a glob of them, or a data set of the
+    Hugging Face hub as `hub:owner/name@commit`, of which `config` and `split` (null: train) name a part.
+    """
 
     path: str
+    config: str | None = None
+    split: str | None = None
     name: str | None = None
     mode: Mode | None = None
     domain: str | None = None
@@ -65,9 +71,17 @@ class DataSection:
 
 @dataclass(frozen=True, kw_only=True)
 class SFTDataSection(DataSection):
-    """Where the rows come from, and the longest sequence in tokens (null: TRL's default)."""
+    """Where the rows come from, and what becomes of those that cannot be used: they are set aside, never cut.
+
+    `max_length`: the longest row in tokens, null for any. `too_long`: whether longer ones count as rejected (`reject`)
+    or are left out as a choice (`drop`). `rejected_max_share`: of all rows; with more rejected the run does not start.
+    `drop_duplicates`: leave out what says the same as an earlier row; else it is reported only.
+    """
 
     max_length: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    too_long: Literal["reject", "drop"] = "reject"
+    rejected_max_share: float = field(default=0.01, metadata=SHARE)
+    drop_duplicates: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

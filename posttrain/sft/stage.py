@@ -1,13 +1,17 @@
 """The SFT stage: recipe in, model folder out."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
 from datasets import Dataset
+from rich.markup import escape
 from trl import SFTConfig
 
 from posttrain.chat import require_template
-from posttrain.data.mixing import Mixed, encode_sources, mix
+from posttrain.data.intake import Intake, describe_intake, take_in
+from posttrain.data.mixing import Mixed, mix, parts_of
+from posttrain.data.rejected import write_rejected
 from posttrain.data.rows import source_files
 from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.recipe import SFTRecipe, make_config, resolved_yaml
@@ -30,11 +34,15 @@ def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
     files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
-    mixed, arguments, lora = plan(recipe, tokenizer), training_arguments(recipe), lora_config(recipe.lora)
+    intakes = take_in(recipe.data, tokenizer)
+    mixed, arguments, lora = plan(recipe, intakes), training_arguments(recipe), lora_config(recipe.lora)
     require_steps(len(mixed.rows), samples_per_step(arguments), "rows in the mix")
     run = Run.start(recipe.run, "sft", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run:
         if run.is_main:
+            write_rejected(run.folder / "rejected.jsonl", [each for intake in intakes for each in intake.rejected])
+            for line in describe_intake(intakes):
+                say(f"  {escape(line)}")
             say(describe(mixed))
         trainer = UnifiedSFTTrainer(
             model=load_model(recipe.model, tokenizer),
@@ -51,15 +59,15 @@ def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
                 "trained_tokens": mixed.trained_tokens,
                 "all_tokens": mixed.all_tokens,
                 "ratio": mixed.ratio,
+                "data": {intake.name: intake.notes() for intake in intakes},
                 "mix": {source.name: asdict(source) | {"epochs": source.epochs} for source in mixed.plan.sources},
             }
         )
 
 
-def plan(recipe: SFTRecipe, tokenizer: Any) -> Mixed:
+def plan(recipe: SFTRecipe, intakes: Sequence[Intake]) -> Mixed:
     """The training stream of the recipe, before any model is loaded."""
-    encoded = encode_sources(recipe.data.sources, tokenizer, max_length=recipe.data.max_length)
-    return mix(encoded, recipe.mixer, seed=recipe.seed)
+    return mix(parts_of(intakes, recipe.data.sources), recipe.mixer, seed=recipe.seed)
 
 
 def training_arguments(recipe: SFTRecipe) -> SFTConfig:

@@ -28,7 +28,7 @@ import numpy as np  # noqa: E402
 from data_mixers import Source, plan_of  # noqa: E402
 from data_mixers.by_tokens import ByTokens  # noqa: E402
 from posttrain.chat import read_template  # noqa: E402
-from posttrain.data.encode import encode_rows  # noqa: E402
+from posttrain.data.encode import encode_row  # noqa: E402
 from posttrain.data.rows import read_rows  # noqa: E402
 from posttrain.demo.data import Sizes, write_data  # noqa: E402
 from posttrain.models.tokenizer import train_tokenizer  # noqa: E402
@@ -100,7 +100,8 @@ def bench_encoding(num_rows: int, rounds: int) -> None:
         table.map(lambda row: {"input_ids": tokenizer.apply_chat_template(row["messages"], return_dict=False)})
 
     def encoded() -> None:
-        encode_rows(rows, tokenizer, source="demo", max_length=None)
+        for row in rows:
+            encode_row(row, tokenizer, max_length=None)
 
     ours, theirs = zip(*((cpu_seconds(encoded), cpu_seconds(mapped)) for _ in range(rounds)), strict=True)
     ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))

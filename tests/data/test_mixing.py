@@ -15,9 +15,10 @@ from data_mixers.contract import Source as MixerSource
 from data_mixers.plan import MixPlan
 from posttrain.chat import MODES
 from posttrain.data.encode import IGNORED, Encoded
-from posttrain.data.mixing import Mixed, encode_sources, mix
+from posttrain.data.intake import take_in
+from posttrain.data.mixing import Mixed, Part, mix, parts_of
 from posttrain.errors import UserError
-from posttrain.recipe import MixerSection, Source
+from posttrain.recipe import MixerSection, SFTDataSection, Source
 
 BY_TOKENS = MixerSection(
     use="data_mixers.by_tokens:ByTokens", args={"shares": {"reasoning": 1.5, "non_reasoning": 1.0}}
@@ -42,8 +43,12 @@ def both_modes_file(demo_files: dict[str, Path], tmp_path_factory: pytest.TempPa
     return path
 
 
+def encode_sources(sources: list[Source], tokenizer: Any) -> dict[str, Part]:
+    return parts_of(take_in(SFTDataSection(sources=sources), tokenizer), sources)
+
+
 def mixed(sources: list[Source], tokenizer: Any, *, seed: int = 0, section: MixerSection = BY_TOKENS) -> Mixed:
-    return mix(encode_sources(sources, tokenizer, max_length=None), section, seed=seed)
+    return mix(encode_sources(sources, tokenizer), section, seed=seed)
 
 
 def test_trained_tokens_stand_three_to_two(sources: list[Source], tokenizer: Any) -> None:
@@ -71,34 +76,11 @@ def test_order_is_the_seeds(sources: list[Source], tokenizer: Any) -> None:
 
 
 def test_file_of_both_modes_becomes_two_sources(both_modes_file: Path, tokenizer: Any) -> None:
-    encoded = encode_sources([source("both", both_modes_file)], tokenizer, max_length=None)
+    encoded = encode_sources([source("both", both_modes_file)], tokenizer)
     assert {key: len(part.rows) for key, part in encoded.items()} == {"both/reasoning": 60, "both/non_reasoning": 60}
     for key, part in encoded.items():
         assert {MODES[row.mode_id] for row in part.rows} == {part.mode} == {key.partition("/")[2]}
     assert mixed([source("both", both_modes_file)], tokenizer).ratio == pytest.approx(1.5, abs=0.1)
-
-
-def test_row_of_a_file_with_both_modes_is_named_by_its_place_in_the_file(
-    both_modes_file: Path, tokenizer: Any, tmp_path: Path
-) -> None:
-    lines = both_modes_file.read_text().splitlines()
-    bad = json.loads(lines[5])
-    bad["messages"].append({"role": "user", "content": "?"})
-    path = tmp_path / "bad.jsonl"
-    path.write_text("\n".join([*lines[:5], json.dumps(bad)]))
-    with pytest.raises(UserError, match=r"^both, row 6: the last message is from 'user'"):
-        encode_sources([source("both", path)], tokenizer, max_length=None)
-
-
-def test_two_sources_of_one_name_are_refused_also_when_their_modes_differ(
-    demo_files: dict[str, Path], tokenizer: Any
-) -> None:
-    """Weights belong to names."""
-    files = demo_files["sft_reasoning"], demo_files["sft_non_reasoning"]
-    with pytest.raises(UserError, match=r"data\.sources\.1: two sources are named 'a'"):
-        encode_sources([source("a", file) for file in files], tokenizer, max_length=None)
-    with pytest.raises(UserError, match="two sources are named"):
-        encode_sources([Source(path=str(files[0]))] * 2, tokenizer, max_length=None)
 
 
 def test_weight_of_a_source_reaches_the_mixer(demo_files: dict[str, Path], tokenizer: Any, tmp_path: Path) -> None:
@@ -107,7 +89,7 @@ def test_weight_of_a_source_reaches_the_mixer(demo_files: dict[str, Path], token
     for name, part in (("heavy", lines[:30]), ("light", lines[30:])):
         (tmp_path / f"{name}.jsonl").write_text("\n".join(part))
         halves.append(source(name, tmp_path / f"{name}.jsonl", weight=3.0 if name == "heavy" else 1.0))
-    encoded = encode_sources(halves, tokenizer, max_length=None)
+    encoded = encode_sources(halves, tokenizer)
     only = MixerSection(use=BY_TOKENS.use, args={"shares": {"reasoning": 1.0}})
     rows = mix(encoded, only, seed=0).rows
     drawn = Counter("heavy" if row in encoded["heavy/reasoning"].rows else "light" for row in rows)
@@ -139,7 +121,7 @@ def own_mixers(monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_rows_come_in_the_order_of_the_mixer(sources: list[Source], tokenizer: Any, own_mixers: str) -> None:
-    encoded = encode_sources(sources, tokenizer, max_length=None)
+    encoded = encode_sources(sources, tokenizer)
     result = mix(encoded, MixerSection(use=f"{own_mixers}:Backwards"), seed=0)
     expected: list[Encoded] = [
         *reversed(encoded["long/reasoning"].rows),
@@ -172,7 +154,7 @@ def two_domains(demo_files: dict[str, Path], tmp_path: Path) -> Path:
 
 
 def test_file_of_several_domains_becomes_a_source_for_each(two_domains: Path, tokenizer: Any) -> None:
-    parts = encode_sources([source("all", two_domains, weight=2.0)], tokenizer, max_length=None)
+    parts = encode_sources([source("all", two_domains, weight=2.0)], tokenizer)
     assert {key: (part.domain, len(part.rows), part.weight) for key, part in parts.items()} == {
         "all/reasoning/math": ("math", 30, 2.0),
         "all/reasoning/code": ("code", 20, 2.0),
@@ -181,7 +163,7 @@ def test_file_of_several_domains_becomes_a_source_for_each(two_domains: Path, to
 
 
 def test_domain_of_the_source_is_that_of_its_rows_without_one(two_domains: Path, tokenizer: Any) -> None:
-    parts = encode_sources([source("all", two_domains, domain="code")], tokenizer, max_length=None)
+    parts = encode_sources([source("all", two_domains, domain="code")], tokenizer)
     assert {key: len(part.rows) for key, part in parts.items()} == {"all/reasoning/math": 30, "all/reasoning/code": 30}
 
 

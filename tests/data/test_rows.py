@@ -6,12 +6,13 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from posttrain.data.rows import read_all, read_rows, source_files, split_prompt
+from posttrain.data.rows import read_all, read_records, read_rows, source_files, split_prompt
 from posttrain.errors import UserError
 from posttrain.recipe import Source
 
 QUESTION = {"role": "user", "content": "4+7? 얼마? ¿Cuánto?"}
-DIRECT = {"messages": [QUESTION, {"role": "assistant", "content": "11"}]}
+ANSWER = {"role": "assistant", "content": "11"}
+DIRECT = {"messages": [QUESTION, ANSWER]}
 THOUGHT = {"messages": [QUESTION, {"role": "assistant", "content": "11", "reasoning_content": "4+7=11"}]}
 
 
@@ -30,6 +31,52 @@ def refusal(path: Path) -> str:
 
 
 # --- what is read ---
+
+
+def test_folder_of_files_is_read_in_the_order_of_their_names(tmp_path: Path) -> None:
+    write(tmp_path / "b.jsonl", {**DIRECT, "id": 2}, {**DIRECT, "id": 3})
+    write(tmp_path / "a.jsonl", {**DIRECT, "id": 1})
+    for path in (tmp_path, tmp_path / "*.jsonl"):
+        source = Source(path=str(path))
+        assert [row["id"] for row in read_rows(source)] == [1, 2, 3]
+        assert source_files([source]) == [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    write(tmp_path / "c.jsonl", DIRECT, {"text": "a"})
+    assert f"{tmp_path / 'c.jsonl'}:2: no messages" in refusal(tmp_path)
+
+
+def test_other_shapes_and_thinking_in_the_text_are_read_as_messages(tmp_path: Path) -> None:
+    said = "<think>\n4+7=11\n</think>\n\n11"
+    turns = [{"from": "human", "value": QUESTION["content"]}, {"from": "gpt", "value": said}]
+    path = write(tmp_path / "a.jsonl", {"conversations": turns, "id": 1}, THOUGHT, {"prompt": "a", "completion": "b"})
+    shared, plain, pair = read_records(Source(path=str(path)))
+    assert shared.row == {**THOUGHT, "id": 1, "mode": "reasoning"}
+    assert shared.converted == ["ShareGPT", "thinking in the text"]
+    assert plain.row == {**THOUGHT, "mode": "reasoning"}
+    assert plain.converted == []
+    assert pair.converted == ["prompt and completion"]
+    assert (pair.file, pair.line) == (str(path), 3)
+
+
+def test_thinking_in_a_users_text_is_the_users(tmp_path: Path) -> None:
+    quoting = {"messages": [{"role": "user", "content": "What is <think>a</think>?"}, ANSWER]}
+    (row,) = read_rows(Source(path=str(write(tmp_path / "a.jsonl", quoting))))
+    assert row["messages"] == quoting["messages"]
+
+
+def test_mode_that_nobody_named_is_known_to_be_inferred(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", THOUGHT, {**THOUGHT, "mode": "reasoning"})
+    assert [record.is_mode_inferred for record in read_records(Source(path=str(path)))] == [True, False]
+    assert not any(record.is_mode_inferred for record in read_records(Source(path=str(path), mode="reasoning")))
+
+
+def test_mode_is_inferred_from_the_last_response_and_of_a_prompt_from_what_it_quotes(tmp_path: Path) -> None:
+    earlier = {"messages": [*THOUGHT["messages"], *DIRECT["messages"]]}
+    calling = {"role": "assistant", "reasoning_content": "t", "tool_calls": [{"name": "f", "arguments": {}}]}
+    with_tool = {"messages": [QUESTION, calling, {"role": "tool", "content": "11"}, ANSWER]}
+    prompt = {"messages": [*THOUGHT["messages"], QUESTION]}
+    path = write(tmp_path / "a.jsonl", earlier, with_tool, prompt, {"messages": [QUESTION]})
+    modes = [row["mode"] for row in read_rows(Source(path=str(path)))]
+    assert modes == ["non_reasoning", "reasoning", "reasoning", "non_reasoning"]
 
 
 def test_rows_keep_their_columns_and_get_a_mode(tmp_path: Path) -> None:
@@ -115,7 +162,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_other_endings_are_refused(tmp_path: Path) -> None:
-    assert "the ending '.csv'; use .jsonl or .parquet" in refusal(write(tmp_path / "a.csv", DIRECT))
+    assert "the ending '.csv'; use .jsonl, " in refusal(write(tmp_path / "a.csv", DIRECT))
 
 
 @pytest.mark.parametrize("content", ["", "\n \n"])
@@ -149,6 +196,15 @@ def test_broken_parquet_is_refused(tmp_path: Path) -> None:
         ({"messages": ["a"]}, "message 0 has no role"),
         ({"messages": [QUESTION, {"role": "assistant"}]}, "message 1 (assistant) has no text under `content`"),
         ({"messages": [{"role": "user", "content": [{"type": "image"}]}]}, "message 0 (user) has no text"),
+        (
+            {"messages": [QUESTION, {**ANSWER, "reasoning_content": ["t"]}]},
+            "message 1 (assistant) has no text",
+        ),
+        (
+            {"messages": [QUESTION, {**ANSWER, "content": "<think>4+7"}]},
+            "<think> at the start of an",
+        ),
+        ({"messages": [QUESTION, ANSWER], "tools": "{"}, "`tools` should be JSON"),
         ({**DIRECT, "mode": "fast"}, "mode is 'fast'; it must be one of reasoning, non_reasoning"),
     ],
 )

@@ -23,9 +23,11 @@ CASES = {
     "missing data file": Case("sft", "data.sources.0.path=none.jsonl", ("data file 'none.jsonl' does not exist",)),
     "empty data file": Case("sft", "data.sources.0.path=bad/empty.jsonl", ("bad/empty.jsonl", "holds no rows")),
     "row without messages": Case(
-        "sft", "data.sources.0.path=bad/rows.jsonl", ("bad/rows.jsonl:2: no messages", "['text']")
+        "sft", "data.sources.0.path=bad/rows.jsonl", ("no messages 1 (first", "bad/rows.jsonl:2: ", "['text']")
     ),
-    "row that is too long": Case("sft", "data.max_length=20", ("reasoning, row 1: ", "data.max_length is 20")),
+    "row that is too long": Case(
+        "sft", "data.max_length=20", ("rows cannot be used", "sft_reasoning.jsonl:1: ", "data.max_length is 20")
+    ),
     "missing model": Case("sft", "model.path=none", ("no model at 'none'",)),
     "model without chat template": Case("sft", "model.path=bad/mute", ("bad/mute", "chat template")),
     "unknown trainer key": Case("sft", "trainer.learning_rat=1e-3", ("'learning_rat'", "did you mean 'learning_rate'")),

@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from posttrain.chat import read_template, template_sha256
+from posttrain.data.intake import take_in
 from posttrain.errors import UserError
 from posttrain.recipe import SFTRecipe, load_recipe
 from posttrain.sft import UnifiedSFTTrainer, stage
@@ -93,7 +94,7 @@ def test_rows_are_neither_prepared_nor_shuffled_nor_cut(sft_recipe_file: Path) -
         ("trainer.seed=9", r"trainer\.seed"),
         ("lora={rank: 4}", "lora: unknown key 'rank'"),
         ("trainer.per_device_train_batch_size=90", "rows in the mix, one step takes 180"),
-        ("data.max_length=9", r"long, row 1: \d+ tokens, data\.max_length is 9"),
+        ("data.max_length=9", r"rows cannot be used .*: \d+ tokens, data\.max_length is 9"),
         ("data.sources.1.path=none.jsonl", r"'none\.jsonl' does not exist"),
         ("data.sources.1.name=long", "two sources are named 'long'"),
         ("mixer.use=data_mixers.by_tokens:ByToken", "did you mean 'ByTokens'"),
@@ -118,7 +119,8 @@ def test_model_without_chat_template_is_refused(sft_recipe_file: Path, model_fol
 
 
 def test_mix_is_described_in_one_line(sft_recipe_file: Path, tokenizer: Any) -> None:
-    mixed = plan(load(sft_recipe_file), tokenizer)
+    recipe = load(sft_recipe_file)
+    mixed = plan(recipe, take_in(recipe.data, tokenizer))
     reasoning, direct = mixed.trained_tokens.values()
     assert describe(mixed) == (
         f"  {len(mixed.rows)} rows; trained tokens: reasoning {reasoning:,}, non_reasoning {direct:,}; "
@@ -143,12 +145,13 @@ def test_run_leaves_a_model_its_metrics_and_its_history(
     assert data <= done["data"].keys()
     assert done["template_sha256"] == template_sha256(read_template("exaone4"))
     assert done["notes"]["ratio"] == pytest.approx(1.5, abs=0.1)
-    assert set(done["notes"]) == {"trained_tokens", "all_tokens", "ratio", "mix"}
+    assert set(done["notes"]) == {"trained_tokens", "all_tokens", "ratio", "data", "mix"}
     mix = done["notes"]["mix"]
     assert set(mix) == {"long/reasoning", "short/non_reasoning"}
     assert mix["long/reasoning"]["asked_share"] == 0.6
     assert mix["long/reasoning"]["drawn_tokens"] == done["notes"]["trained_tokens"]["reasoning"]
     assert mix["long/reasoning"]["epochs"] == mix["long/reasoning"]["drawn_rows"] / 60
+    assert not (folder / "rejected.jsonl").exists()
 
     lines = metrics(folder)
     assert [line["step"] for line in lines] == [2, 4, 6]
@@ -174,6 +177,35 @@ def test_run_leaves_a_model_its_metrics_and_its_history(
 
 
 @pytest.mark.slow
+def test_rows_that_are_set_aside_are_listed_in_the_run_folder_and_counted(
+    sft_recipe_file: Path, demo_files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    shutil.copy(demo_files["sft_reasoning"], data / "a.jsonl")
+    (data / "b.jsonl").write_text("{\n")
+    recipe = load(sft_recipe_file, f"data.sources.0.path={data}", "trainer.max_steps=1")
+    run_stage(recipe, resume=False)
+    (line,) = (Path(recipe.run) / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(line)["file"] == str(data / "b.jsonl")
+    done = manifest(recipe.run)
+    assert done["notes"]["data"]["long"]["rejected"] == {"not JSON": 1}
+    assert {str(data / "a.jsonl"), str(data / "b.jsonl")} <= done["data"].keys()
+    assert f"long: set aside 1 rows: not JSON 1 (first {data / 'b.jsonl'}:1)" in capsys.readouterr().out
+
+
+def test_run_with_too_many_unusable_rows_does_not_start(
+    sft_recipe_file: Path, demo_files: dict[str, Path], tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(demo_files["sft_reasoning"].read_text() + "{\n{\n")
+    recipe = load(sft_recipe_file, f"data.sources.0.path={path}")
+    with pytest.raises(UserError, match=r"2 of 152 rows cannot be used .*not JSON 2 \(first .*rows\.jsonl:61: "):
+        run_stage(recipe, resume=False)
+    assert not Path(recipe.run).exists()
+
+
+@pytest.mark.slow
 def test_same_seed_trains_the_same_model_and_another_seed_another_order(sft_recipe_file: Path, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         run_stage(load(sft_recipe_file, f"run={tmp_path / name}", f"seed={seed}", "trainer.max_steps=2"), resume=False)
@@ -184,7 +216,7 @@ def test_same_seed_trains_the_same_model_and_another_seed_another_order(sft_reci
 @pytest.mark.slow
 def test_recipe_without_steps_trains_the_mix_once(sft_recipe_file: Path, tokenizer: Any) -> None:
     recipe = load(sft_recipe_file, "trainer.max_steps=-1", "trainer.per_device_train_batch_size=10")
-    mixed = plan(recipe, tokenizer)
+    mixed = plan(recipe, take_in(recipe.data, tokenizer))
     run_stage(recipe, resume=False)
     last = metrics(recipe.run)[-1]
     assert last["step"] == -(-len(mixed.rows) // 20)

@@ -13,6 +13,7 @@ from trl import SFTTrainer
 
 from posttrain.chat import MODES
 from posttrain.data.encode import IGNORED
+from posttrain.data.intake import take_in
 from posttrain.data.mixing import Mixed
 from posttrain.recipe import SFTRecipe, load_recipe
 from posttrain.sft import UnifiedSFTTrainer
@@ -35,7 +36,7 @@ def recipe(sft_recipe_file: Path) -> SFTRecipe:
 
 @pytest.fixture
 def mixed(recipe: SFTRecipe, tokenizer: Any) -> Mixed:
-    return plan(recipe, tokenizer)
+    return plan(recipe, take_in(recipe.data, tokenizer))
 
 
 def make(cls: type[SFTTrainer], recipe: SFTRecipe, mixed: Mixed, tokenizer: Any, **trainer: Any) -> Any:

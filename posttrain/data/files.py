@@ -1,0 +1,119 @@
+"""The files a path stands for, and the records in one: JSON lines, plain or compressed, and Parquet."""
+
+import glob
+import json
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from posttrain.data.unusable import RowError
+from posttrain.errors import UserError
+
+LINES = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst")
+ENDINGS = (*LINES, ".parquet")
+
+
+def data_files(path: str) -> list[Path]:
+    """The data files of a file, a folder (all in it, at any depth) or a glob, sorted by name.
+
+    In folders and globs, files of other kinds and hidden ones are passed over.
+
+    Raises:
+        UserError: there is no such file, or none of a known kind.
+    """
+    place = Path(path)
+    if place.is_dir():
+        found = {file for file in place.rglob("*") if not _is_hidden(file.relative_to(place))}
+    elif glob.has_magic(path) and not place.exists():
+        # Path.glob takes no absolute pattern; with two ** a file is found twice.
+        found = {Path(file) for file in glob.glob(path, recursive=True)}  # noqa: PTH207
+    else:
+        if not place.is_file():
+            raise UserError(f"data file '{path}' does not exist; check data.sources in the recipe")
+        if not place.name.endswith(ENDINGS):
+            raise UserError(f"data file '{path}' has the ending '{place.suffix}'; use {', '.join(ENDINGS)}")
+        return [place]
+    files = sorted(file for file in found if file.is_file() and file.name.endswith(ENDINGS))
+    if not files:
+        raise UserError(f"'{path}' holds no data file; need files that end in {', '.join(ENDINGS)}")
+    return files
+
+
+def read_file(path: Path) -> Iterator[tuple[int, Any]]:
+    """Each record with its line (in Parquet and JSON arrays: its number), from 1; blank lines are passed over.
+
+    A line that is no JSON comes as the `RowError` that says so, so that the reader decides what becomes of it.
+
+    Raises:
+        UserError: the file as a whole cannot be read.
+    """
+    if path.suffix == ".parquet":
+        yield from enumerate(_parquet(path), start=1)
+    elif path.suffix == ".json" and _is_array(path):
+        try:
+            yield from enumerate(json.loads(path.read_bytes()), start=1)
+        except ValueError as error:
+            raise UserError(f"data file '{path}' is not valid JSON ({error}); write it again") from error
+    else:
+        yield from _lines(path)
+
+
+def from_columns(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of a columnar file, its columns without the nested keys that are null.
+
+    Such a file gives every struct each key that any row has: a tool would get the parameters of all others.
+    """
+    return {key: _without_nulls(value) for key, value in row.items()}
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    import pyarrow
+
+    try:
+        with pyarrow.input_stream(str(path), compression="detect") as stream, BufferedReader(stream) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield number, _parsed(line)
+    except OSError as error:
+        raise UserError(f"data file '{path}' cannot be read ({error}); write it again") from error
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        value = json.loads(line.decode("utf-8-sig"))
+        if b"\\ud" in line.lower():  # half of a surrogate pair is JSON, but no text
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeError:
+        return RowError("not UTF-8", "not UTF-8 text; save the file as UTF-8")
+    except (ValueError, RecursionError) as error:  # also a number of thousands of digits
+        problem = error.msg if isinstance(error, json.JSONDecodeError) else error
+        return RowError("not JSON", f"not valid JSON ({problem}); one object a line is needed")
+    return value
+
+
+def _parquet(path: Path) -> Iterator[Any]:
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=1024):
+                yield from map(from_columns, batch.to_pylist())
+    except (pyarrow.ArrowException, OSError) as error:
+        raise UserError(f"data file '{path}' cannot be read as Parquet ({error}); write it again") from error
+
+
+def _is_array(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(64).removeprefix(BOM_UTF8).lstrip().startswith(b"[")
+
+
+def _is_hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
