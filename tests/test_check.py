@@ -58,12 +58,14 @@ def test_plan_of_an_sft_recipe_says_rows_tokens_ratio_and_steps(
 def test_plan_of_an_sft_recipe_ends_with_what_is_taken_from_each_source(
     sft_recipe_file: Path, tokenizer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    from posttrain.data.intake import take_in
     from posttrain.sft.stage import plan as mix
 
     check_recipe(load_recipe(sft_recipe_file))
     table = capsys.readouterr().out.rpartition("steps ")[2]
     (long,) = (line.split() for line in table.splitlines() if line.strip().startswith("long"))
-    usage = mix(load_recipe(sft_recipe_file), tokenizer).plan.sources[0]  # type: ignore[arg-type]
+    recipe: Any = load_recipe(sft_recipe_file)
+    usage = mix(recipe, take_in(recipe.data, tokenizer)).plan.sources[0]
     assert long == [
         *("long", "60", f"{usage.tokens:,}", "60.00", f"{100 * usage.got_share:.2f}"),
         *(f"{usage.epochs:.2f}", "0", f"{usage.left_over_tokens:,}"),

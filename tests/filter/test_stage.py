@@ -268,7 +268,7 @@ def test_reward_that_breaks_is_counted_and_its_samples_are_not_judged(
     run_stage(recipe_of(recipe_file, *FRAGILE, f"grading.workers={workers}"), resume=False)
     run = recipe_file.parent / "run"
     assert [row["pass_rate"] for row in read_lines(run / "prompts.jsonl") if row.get("deed")] == [None]
-    assert json.loads((run / "manifest.json").read_text())["notes"]["broken"] == {"fragile": 1 + SAMPLES}
+    assert json.loads((run / "manifest.json").read_text())["notes"]["broken"] == {"fragile": {"raised": 1 + SAMPLES}}
     broken = [record["verdicts"]["fragile"] for record in read_lines(run / "samples.jsonl") if record["query"] == 4]
     assert [verdict["reason"] for verdict in broken] == ["raised ZeroDivisionError: division by zero"] * SAMPLES
 

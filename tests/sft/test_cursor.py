@@ -11,6 +11,7 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
 from posttrain.data.encode import Encoded
+from posttrain.data.intake import take_in
 from posttrain.recipe import SFTRecipe, load_recipe
 from posttrain.sft import UnifiedSFTTrainer
 from posttrain.sft.stage import plan, training_arguments
@@ -57,7 +58,7 @@ def recipe(sft_recipe_file: Path) -> SFTRecipe:
 
 @pytest.fixture
 def expected(recipe: SFTRecipe, tokenizer: Any) -> dict[int, list[list[int]]]:
-    rows = [row.input_ids for row in plan(recipe, tokenizer).rows]
+    rows = [row.input_ids for row in plan(recipe, take_in(recipe.data, tokenizer)).rows]
     return {step: rows[step * ROWS_PER_STEP :][:ROWS_PER_STEP] for step in range(STEPS)}
 
 
@@ -66,7 +67,7 @@ def expected(recipe: SFTRecipe, tokenizer: Any) -> dict[int, list[list[int]]]:
 def test_run_resumed_at_any_step_sees_the_rows_of_an_uninterrupted_one(
     recipe: SFTRecipe, expected: dict[int, list[list[int]]], tokenizer: Any, workers: int
 ) -> None:
-    stream = plan(recipe, tokenizer).rows
+    stream = plan(recipe, take_in(recipe.data, tokenizer)).rows
     whole = make(recipe, stream, tokenizer, dataloader_num_workers=workers)
     whole.train()
     assert whole.rows_of == expected
@@ -85,7 +86,7 @@ def test_two_processes_share_the_rows_of_a_step(
     step: int,
 ) -> None:
     """Batches of 3 on each of two processes are one step; a resumed process skips what its finished steps took."""
-    trainer = make(recipe, plan(recipe, tokenizer).rows, tokenizer, gradient_accumulation_steps=1)
+    trainer = make(recipe, plan(recipe, take_in(recipe.data, tokenizer)).rows, tokenizer, gradient_accumulation_steps=1)
     monkeypatch.setattr(trainer.accelerator, "prepare", lambda loader: loader)
     plain = trainer.get_train_dataloader()
     seen = []

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from posttrain.data.intake import take_in
 from posttrain.recipe import SFTRecipe, load_recipe
 from posttrain.sft.stage import plan, run_stage
 
@@ -34,7 +35,7 @@ def test_recipe_starts_from_the_first_rounds_model() -> None:
 
 
 def test_long_chains_get_two_thirds_of_the_reasoning_tokens(recipe: SFTRecipe, tokenizer: Any) -> None:
-    mixed = plan(recipe, tokenizer)
+    mixed = plan(recipe, take_in(recipe.data, tokenizer))
     long, short = (
         next(usage for usage in mixed.plan.sources if usage.domain == domain)
         for domain in ("long_chains", "short_chains")
