@@ -8,11 +8,11 @@ from posttrain.errors import UserError
 from posttrain.recipe.hub_path import parse_hub_path
 from posttrain.recipe.schema import (
     AnyRecipe,
+    DataSection,
     EvalRecipe,
     FilterRecipe,
     Limit,
     PairsRecipe,
-    PrefRecipe,
     ReportRecipe,
     SFTRecipe,
     Source,
@@ -26,8 +26,9 @@ def check_values(recipe: AnyRecipe) -> None:
         UserError: naming the first key whose value does not do, the value, and what is needed.
     """
     _check_limits(recipe)
-    if not isinstance(recipe, PrefRecipe | ReportRecipe):
-        _check_sources(recipe.data.sources)
+    data = getattr(recipe, "data", None)
+    if isinstance(data, DataSection):
+        _check_sources(data.sources)
     own_rules = RULES.get(type(recipe))
     if own_rules is not None:
         own_rules(recipe)
