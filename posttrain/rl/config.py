@@ -56,7 +56,7 @@ class AGAPOConfig(GRPOConfig):
     outcome_reward: str | None = field(default=None)
     refill_max_extra_batches: int = field(default=0)
     refill_below: float = field(default=0.5)
-    alarm_kl: float | None = field(default=0.1)
+    alarm_kl: float | None = field(default=0.2)
     alarm_ess: float | None = field(default=0.95)
     alarm_grad_norm: float | None = field(default=10.0)
     alarm_action: Literal["warn", "stop"] = field(default="warn")
