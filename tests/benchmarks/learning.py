@@ -241,20 +241,29 @@ def while_learning(folder: Path) -> float:
     return 100 * statistics.fmean(curve)
 
 
+def accuracy_at_1(folder: Path) -> float:
+    """Accuracy at T=1 on the validation problems, in percent."""
+    return 100 * float(_decodings(folder / "eval.json")["T=1"]["accuracy"]["mean"])
+
+
 def print_differences(out: Path, base: str = "agapo-penalize") -> None:
-    """Each method less `base` while learning, paired by seed and beta, with a 95 % interval (Student's t)."""
+    """Each method less `base`, paired by seed and beta, with a 95 % interval (Student's t)."""
+    lines = [f"| less {base} | while learning, points | T=1, points | pairs |", "|---|---|---|---|"]
     for method in (method for method in VARIANTS if method != base):
         pairs = [
             (folder, out / folder.name.replace(method, base, 1))
             for folder in sorted(path.parent for path in out.glob(f"{method}-beta*-seed*/eval.json"))
         ]
-        apart = [while_learning(ours) - while_learning(theirs) for ours, theirs in pairs if theirs.is_dir()]
-        if 1 < len(apart) <= len(T_975) + 1:
-            half = T_975[len(apart) - 2] * statistics.stdev(apart) / len(apart) ** 0.5
-            sys.stdout.write(
-                f"{method} - {base}: {statistics.fmean(apart):+.1f} points while learning, "
-                f"[{statistics.fmean(apart) - half:+.1f}, {statistics.fmean(apart) + half:+.1f}], {len(apart)} pairs\n"
-            )
+        pairs = [pair for pair in pairs if (pair[1] / "eval.json").is_file()]
+        if 1 < len(pairs) <= len(T_975) + 1:
+            cells = [_interval([figure(a) - figure(b) for a, b in pairs]) for figure in (while_learning, accuracy_at_1)]
+            lines.append(f"| {method} | {cells[0]} | {cells[1]} | {len(pairs)} |")
+    sys.stdout.write("\n" + "\n".join(lines) + "\n")
+
+
+def _interval(values: list[float]) -> str:
+    mean, half = statistics.fmean(values), T_975[len(values) - 2] * statistics.stdev(values) / len(values) ** 0.5
+    return f"{mean:+.1f} [{mean - half:+.1f}, {mean + half:+.1f}]"
 
 
 def draw_curves(out: Path) -> None:
