@@ -1,5 +1,6 @@
 """One request to an OpenAI-compatible endpoint: the reply's text, or which of three things went wrong."""
 
+import atexit
 import json
 import os
 import time
@@ -82,7 +83,9 @@ def _client(_pid: int) -> Any:
     """The client of this process, with its connections: one that was forked must not share them."""
     import httpx
 
-    return httpx.Client()
+    client = httpx.Client()
+    atexit.register(client.close)
+    return client
 
 
 def _text(content: bytes | bytearray) -> str:
