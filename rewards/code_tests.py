@@ -32,6 +32,7 @@ from typing import Any
 from rewards._code_block import last_code_block
 from rewards._code_rows import Programs, Tests, read_tests
 from rewards._code_runs import BrokenTestsError, Run
+from rewards._printable import printable
 from rewards._sandbox.failure import AnswerError, SandboxError
 from rewards._sandbox.limits import Limits
 from rewards._sandbox.process import Tier
@@ -110,24 +111,24 @@ class CodeTests:
             tests = read_tests(attempt.row.get("tests"))
             self._require_printable(tests)
         except ValueError as error:
-            return Verdict(None, reason=_clean(f"row['tests']: {error}"))
+            return Verdict(None, reason=printable(f"row['tests']: {error}", None))
         code = last_code_block(attempt.answer)
         if code is None:
             return Verdict(0.0, outcome=False, reason="truncated" if attempt.is_truncated else "no code block")
-        extracted = _clean(code[:_LOGGED_CODE])
+        extracted = printable(code, _LOGGED_CODE)
         if len(code) > _LONGEST_CODE:
             return Verdict(0.0, outcome=False, extracted=extracted, reason="the code is absurdly long")
         try:
             results = self._grade(code, tests)
         except BrokenTestsError as error:
-            return Verdict(None, extracted=extracted, reason=_clean(f"row['tests']: {error}"))
+            return Verdict(None, extracted=extracted, reason=printable(f"row['tests']: {error}", None))
         total = tests.number
         failed = next(((number, one) for number, one in enumerate(results, start=1) if one is not None), None)
         if failed is None:
             return Verdict(1.0, outcome=True, extracted=extracted)
         number, failure = failed
         score = results.count(None) / total if self.fraction else 0.0
-        reason = _clean(f"test {number} of {total}: {failure.cause}: {failure.detail}")
+        reason = printable(f"test {number} of {total}: {failure.cause}: {failure.detail}", None)
         return Verdict(score, outcome=False, extracted=extracted, reason=reason)
 
     @property
@@ -160,11 +161,6 @@ class CodeTests:
             if result is not None and not self.fraction:
                 break
         return results
-
-
-def _clean(text: str) -> str:
-    """Without what no file takes."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def gold_answer(row: Mapping[str, Any]) -> str | None:

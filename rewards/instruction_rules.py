@@ -14,6 +14,7 @@ from typing import Any
 
 from rewards._instructions.conflicts import find_conflicts
 from rewards._instructions.constraints import read_constraints
+from rewards._printable import printable
 from rewards.contract import Attempt, Case, Reward, Verdict
 
 SEES = ("answer", "is_truncated", "row")
@@ -37,7 +38,7 @@ def instruction_rules(attempt: Attempt) -> Verdict:
     for constraint in constraints:
         fault = constraint.fault(attempt.answer)
         if fault:
-            return Verdict(0.0, outcome=False, reason=_printable(f"{constraint.id}: {fault}"))
+            return Verdict(0.0, outcome=False, reason=printable(f"{constraint.id}: {fault}"))
     return Verdict(1.0, outcome=True)
 
 
@@ -52,10 +53,6 @@ def contradictions(row: Mapping[str, Any]) -> list[str]:
     """
     constraints, problems = read_constraints(row)
     return problems or find_conflicts(constraints)
-
-
-def _printable(text: str) -> str:
-    return text[:300].encode("utf-8", "replace").decode()
 
 
 EXAMPLE: Reward = instruction_rules

@@ -39,6 +39,7 @@ from rewards._formulas import real_value
 from rewards._latex import MAX_CHARACTERS, clean
 from rewards._lists import INFINITY, Items, read_items
 from rewards._numerals import LITERAL, TOLERANCE, Number, is_same, read_numbers
+from rewards._printable import printable
 from rewards._symbolic import compare_formulas
 from rewards._units import NO_UNIT, Unit, split_unit
 from rewards.contract import Attempt, Case, Reward, Verdict
@@ -68,7 +69,7 @@ def math_answer(attempt: Attempt) -> Verdict:
     if boxed is None:
         return _wrong("truncated" if attempt.is_truncated else r"no \boxed{...} in the answer")
     text = boxed.together if boxed.is_joined or read_items(gold) else boxed.last
-    extracted = text[:MAX_CHARACTERS].encode("utf-8", "replace").decode()
+    extracted = printable(text, MAX_CHARACTERS)
     if boxed.is_taken_back:
         return _wrong("taken back after the box", extracted)
     answer, fault = clean(text)

@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rewards._choices import choose, final_choice, read_gold, read_options
+from rewards._printable import printable
 from rewards.contract import Attempt, Case, Reward, Verdict
 
 SEES = ("answer", "is_truncated", "row")
@@ -34,13 +35,13 @@ def multiple_choice(attempt: Attempt) -> Verdict:
         options = read_options(attempt.row.get("options"))
         gold = read_gold(attempt.row.get("answer"), options)
     except ValueError as error:
-        return Verdict(None, reason=str(error).encode("utf-8", "replace").decode())
+        return Verdict(None, reason=printable(str(error), None))
     final = final_choice(attempt.answer)
     if final is None:
         reason = "truncated" if attempt.is_truncated else r"no \boxed{...} and no closing phrase in the last line"
         return Verdict(0.0, outcome=False, reason=reason)
     text, is_box = final
-    extracted = text[:300].encode("utf-8", "replace").decode()
+    extracted = printable(text)
     letter, fault = choose(text, options, may_describe=is_box)
     if letter == gold:
         return Verdict(1.0, outcome=True, extracted=extracted)

@@ -33,6 +33,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from rewards._boxed import last_box
+from rewards._printable import printable
 from rewards._python_literals import is_plain_formula, is_plain_literal
 from rewards.contract import Attempt, Case, Reward, Verdict, make_attempt
 
@@ -101,7 +102,7 @@ class ReasoningGym:
             return _wrong("truncated" if attempt.is_truncated else "neither <answer>...</answer> nor a box")
         if not answer or len(answer) > _MAX_CHARACTERS:
             return _wrong("empty" if not answer else f"longer than {_MAX_CHARACTERS} characters")
-        extracted = answer[:300].encode("utf-8", "replace").decode()
+        extracted = printable(answer)
         is_plain = _EVALUATED.get(task)
         if is_plain is not None and not is_plain(answer):
             return _wrong("not plain enough to be evaluated", extracted)

@@ -22,6 +22,7 @@ from rewards._calculation import is_calculation, is_number
 from rewards._choices import NO_OPTION, final_choice, read_gold, read_options
 from rewards._judge import Judge
 from rewards._latex import MAX_CHARACTERS
+from rewards._printable import printable
 from rewards.contract import Attempt, Case, Reward, Verdict
 from rewards.math_answer import gold_answer as gold_answer  # its box is the form of every gold here
 from rewards.math_answer import math_answer
@@ -103,18 +104,16 @@ def _ask(judge: Judge, attempt: Attempt, ruled: Verdict, *, gold: str, answer: s
     judgement = judge(question=question, gold=gold, answer=answer)
     reason = f"judge: {judgement.reason}"
     if judgement.is_right:
-        return Verdict(1.0, outcome=True, extracted=_shown(answer), reason=reason)
+        return Verdict(1.0, outcome=True, extracted=printable(answer, None), reason=reason)
     if judgement.is_right is None:
-        return Verdict(None, extracted=_shown(answer), reason=judgement.reason)
+        return Verdict(None, extracted=printable(answer, None), reason=judgement.reason)
     return _wrong(ruled, f"{ruled.reason}; {reason}", answer)
 
 
 def _wrong(ruled: Verdict, reason: str, answer: str | None = None) -> Verdict:
-    return Verdict(0.0, outcome=False, extracted=ruled.extracted if answer is None else _shown(answer), reason=reason)
-
-
-def _shown(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+    return Verdict(
+        0.0, outcome=False, extracted=ruled.extracted if answer is None else printable(answer, None), reason=reason
+    )
 
 
 def _question(attempt: Attempt) -> str:

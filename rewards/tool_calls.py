@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from rewards._call_text import Call, find_calls, load_json, read_calls
+from rewards._printable import printable
 from rewards.contract import Attempt, Case, Reward, Verdict
 
 SEES = ("answer", "is_truncated", "row")
@@ -67,7 +68,7 @@ class ToolCalls:
         except RecursionError:
             return _wrong("nested too deeply")
         fault = self._compare(expected, calls)
-        extracted = _printable("\n".join(calls))
+        extracted = printable("\n".join(calls))
         return _wrong(fault, extracted) if fault else Verdict(1.0, outcome=True, extracted=extracted)
 
     def _compare(self, expected: list[str], calls: list[str]) -> str:
@@ -83,11 +84,7 @@ class ToolCalls:
 
 
 def _wrong(reason: str, extracted: str | None = None) -> Verdict:
-    return Verdict(0.0, outcome=False, extracted=extracted, reason=_printable(reason))
-
-
-def _printable(text: str) -> str:
-    return text[:300].encode("utf-8", "replace").decode()
+    return Verdict(0.0, outcome=False, extracted=extracted, reason=printable(reason))
 
 
 def _read_expected(value: Any) -> list[Call]:

@@ -3,6 +3,8 @@
 import json
 from typing import Any, NamedTuple
 
+from rewards._printable import printable
+
 SCHEMA = {
     "type": "object",
     "properties": {  # a model that decodes by the schema writes the reason first, and so thinks before it decides
@@ -46,8 +48,8 @@ def read_judgement(reply: str) -> Judgement:
         raise NonsenseError(f"not of the form {{reason, verdict}}: {_excerpt(reply)}")
     if given["verdict"] not in ("right", "wrong"):
         raise NonsenseError(f"the verdict is neither right nor wrong: {_excerpt(reply)}")
-    reason = " ".join(given["reason"].split()).encode("utf-8", "replace").decode()
-    return Judgement(given["verdict"] == "right", reason[:_LONGEST_REASON])
+    reason = printable(" ".join(given["reason"].split()), _LONGEST_REASON)
+    return Judgement(given["verdict"] == "right", reason)
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -58,4 +60,4 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _excerpt(reply: str) -> str:
-    return repr(reply[:_SHOWN] + "…" * (len(reply) > _SHOWN)).encode("utf-8", "replace").decode()
+    return printable(repr(reply[:_SHOWN] + "…" * (len(reply) > _SHOWN)), None)
