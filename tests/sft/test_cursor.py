@@ -7,15 +7,13 @@ from typing import Any
 
 import pytest
 from accelerate.data_loader import prepare_data_loader, skip_first_batches
-from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
-from posttrain.data.encode import Encoded
 from posttrain.data.intake import take_in
+from posttrain.data.mixing import Mixed
 from posttrain.recipe import SFTRecipe, load_recipe
 from posttrain.sft import UnifiedSFTTrainer
-from posttrain.sft.stage import plan, training_arguments
-from posttrain.sft.trainer import MODE_COLUMN, UnifiedCollator
+from posttrain.sft.stage import plan, training_arguments, training_samples
 
 STEPS, ROWS_PER_STEP = 6, 6  # of the recipe in `sft_recipe_file`
 
@@ -37,14 +35,12 @@ def rows_in(batch: Any) -> list[list[int]]:
     return [ids[:length] for ids, length in zip(batch["input_ids"].tolist(), lengths, strict=True)]
 
 
-def make(recipe: SFTRecipe, stream: list[Encoded], tokenizer: Any, **trainer: Any) -> Recorder:
-    rows = [{"input_ids": row.input_ids, "labels": row.labels, MODE_COLUMN: row.mode_id} for row in stream]
+def make(recipe: SFTRecipe, mixed: Mixed, tokenizer: Any, **trainer: Any) -> Recorder:
     return Recorder(
         model=AutoModelForCausalLM.from_pretrained(recipe.model.path),
         args=training_arguments(replace(recipe, trainer={**recipe.trainer, "save_total_limit": 9, **trainer})),
-        train_dataset=Dataset.from_list(rows),
+        samples=training_samples(recipe, mixed),
         processing_class=tokenizer,
-        data_collator=UnifiedCollator(pad_token_id=0),
     )
 
 
