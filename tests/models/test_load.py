@@ -9,6 +9,7 @@ import torch
 
 from posttrain.chat import read_template, render_prompt
 from posttrain.errors import UserError
+from posttrain.models.attention import SEGMENTS
 from posttrain.models.build import build_model
 from posttrain.models.load import load_model, load_tokenizer, read_config, save_model
 from posttrain.models.tokenizer import train_tokenizer
@@ -117,6 +118,16 @@ def test_model_has_the_dtype_and_attention_of_the_recipe(model_folder: Path, tok
     assert loaded.dtype == torch.bfloat16
     assert loaded.config._attn_implementation == "eager"
     assert load_model(section(model_folder), tokenizer).dtype == torch.float32
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes transformers' choice")
+def test_on_a_cpu_our_attention_is_taken_and_the_saved_model_does_not_know_of_it(
+    model_folder: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    model = load_model(section(model_folder), tokenizer)
+    assert model.config._attn_implementation == SEGMENTS
+    save_model(model, tokenizer, tmp_path / "model")
+    assert SEGMENTS not in (tmp_path / "model/config.json").read_text()
 
 
 @pytest.mark.parametrize("load", [load_tokenizer, lambda where: load_model(where, None), read_config])
