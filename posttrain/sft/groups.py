@@ -29,17 +29,19 @@ class Groups:
         """The group of a row."""
         return row.mode_id * len(self._domains) + self._index[row.domain or NO_DOMAIN]
 
-    def sums(self, groups_BL: Tensor, logps_BL: Tensor, trained_BL: Tensor) -> Tensor:
-        """Loss and trained tokens [B, groups, 2] of each sample.
+    def sums(self, groups_BL: Tensor, places_N: Tensor, logps_N: Tensor) -> Tensor:
+        """Loss and trained tokens [B, groups, 2] of each row of a batch.
 
         Args:
             groups_BL: Each token's group.
-            logps_BL: Its log-probability, 0 where it bears no loss.
-            trained_BL: Whether it bears loss.
+            places_N: The trained tokens, in the batch's rows laid one behind the other.
+            logps_N: Their log-probabilities.
         """
-        values_BL2 = torch.stack([-logps_BL.detach().double(), trained_BL.double()], dim=-1)
-        sums_BG2 = values_BL2.new_zeros(len(groups_BL), len(self), 2)
-        return sums_BG2.scatter_add_(1, groups_BL[..., None].expand_as(values_BL2), values_BL2)
+        num_rows, length = groups_BL.shape
+        index_N = places_N // length * len(self) + groups_BL.flatten()[places_N]
+        values_N2 = torch.stack([-logps_N.detach().double(), torch.ones_like(logps_N, dtype=torch.float64)], dim=1)
+        sums = values_N2.new_zeros(num_rows * len(self), 2).index_add_(0, index_N, values_N2)
+        return sums.view(num_rows, len(self), 2)
 
     def named(self, sums_G2: Tensor) -> dict[str, tuple[float, float]]:
         """Loss and tokens by `mode`, and by `mode/domain` where there are several domains."""

@@ -45,13 +45,13 @@ class ProveIsolation(TrainerCallback):
                 raise UserError(_leak(self._trainer.model.config, moved, is_training=is_training))
 
     def _largest_move(self, first: Encoded, second: Encoded, *, is_training: bool) -> float:
-        """In nats, over every token of the second row."""
+        """In nats, over every token of the second row that is predicted."""
         vocab_size = self._trainer.model.get_input_embeddings().num_embeddings
         other = first._replace(input_ids=[(token + 1) % vocab_size for token in first.input_ids])
         was_training = self._trainer.model.training
         self._trainer.model_wrapped.train(is_training)
         try:
-            before, after = (self._logps(row, second)[len(first.input_ids) :] for row in (first, other))
+            before, after = (self._logps(row, second)[len(first.input_ids) - 1 :] for row in (first, other))
         finally:
             self._trainer.model_wrapped.train(was_training)
         return (before - after).abs().max().item()
@@ -64,8 +64,9 @@ class ProveIsolation(TrainerCallback):
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(0)  # dropout draws the same numbers for both
             with self._trainer.compute_loss_context_manager():
-                logps: Tensor = self._trainer.logps(self._trainer.model_wrapped, inputs)
-        return logps[0]
+                outputs, _ = self._trainer.score(self._trainer.model_wrapped, **inputs)
+        logps: Tensor = outputs.log_probs[0]
+        return logps
 
 
 def _leak(config: Any, moved: float, *, is_training: bool) -> str:

@@ -8,6 +8,8 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from posttrain.chat import MODES
+from posttrain.data.encode import IGNORED
+from posttrain.models.head import TokenScorer
 from posttrain.sft.collator import GROUPS, Collator
 from posttrain.sft.groups import Groups, evaluation_figures, training_figures
 from posttrain.sft.isolation import ProveIsolation
@@ -38,7 +40,7 @@ class UnifiedSFTTrainer(SFTTrainer):
     where rows have several domains `loss/<mode>/<domain>` and `tokens/<mode>/<domain>`. With validation rows it logs
     `eval_loss` and `eval_loss/<mode>`, each a mean over tokens, whatever the batches.
 
-    Overridden upstream hooks: `compute_loss` (to see the log-probabilities of each token) and `log` (to add the
+    Overridden upstream hooks: `compute_loss` (to score trained tokens alone, and count them) and `log` (to add the
     metrics).
 
     Args:
@@ -66,6 +68,7 @@ class UnifiedSFTTrainer(SFTTrainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self._scorer = TokenScorer(self.model)
         self._since_log_G2, self._of_evaluation_G2 = self._zeros(), self._zeros()
         self.add_callback(_LogBeforeSaving())
         if validation is not None:
@@ -76,21 +79,29 @@ class UnifiedSFTTrainer(SFTTrainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """TRL's loss, unchanged; the outputs pass by on their way and are counted per group."""
-        groups_BL = inputs.pop(GROUPS)[:, 1:]  # the model says the tokens from the second one on
+        """TRL's loss, a mean over trained tokens; the head is applied to those alone, and they are counted by group."""
+        groups_BL = inputs.pop(GROUPS)
 
-        def observed(**model_inputs: Any) -> Any:
-            outputs = model(**model_inputs)
-            if model_inputs.get("fused_lm_head"):  # label smoothing takes a plain pass as well
-                self._observe(self._groups.sums(groups_BL, outputs.log_probs, outputs.label_mask))
+        def scored(*, fused_lm_head: bool = False, **model_inputs: Any) -> Any:
+            if not fused_lm_head:  # label smoothing takes a plain pass as well
+                return model(**model_inputs)
+            outputs, places_N = self.score(model, **model_inputs)
+            self._count(self._groups.sums(groups_BL, places_N, outputs.log_probs[0]))
             return outputs
 
-        return super().compute_loss(observed, inputs, return_outputs, num_items_in_batch)
+        return super().compute_loss(scored, inputs, return_outputs, num_items_in_batch)
 
-    def logps(self, model: Any, inputs: dict[str, Any]) -> Tensor:
-        """Log-probabilities [B, L - 1] as in training, 0 where there is no label."""
-        logps: Tensor = model(**inputs, use_cache=False, fused_lm_head=True).log_probs
-        return logps
+    def score(self, model: Any, *, labels: Tensor, **inputs: Any) -> tuple[Any, Tensor]:
+        """What the model says of the N trained tokens of a batch.
+
+        Returns:
+            TRL's fused output, its values [1, N], and where in the batch's rows, laid one behind the other, they are.
+        """
+        is_trained_BL = labels != IGNORED
+        is_trained_BL[:, 0] = False  # nothing predicts it
+        places_N = is_trained_BL.flatten().nonzero()[:, 0]
+        scored = self._scorer.score(model, places_N - 1, labels.flatten()[places_N], **inputs)
+        return scored.outputs, places_N
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the figures of each group, summed over ranks."""
@@ -106,7 +117,7 @@ class UnifiedSFTTrainer(SFTTrainer):
             self._of_evaluation_G2 = self._zeros()
         super().log(logs, start_time)
 
-    def _observe(self, sums_BG2: Tensor) -> None:
+    def _count(self, sums_BG2: Tensor) -> None:
         if self.model.training:
             self._since_log_G2 += sums_BG2.sum(dim=0)
         else:  # gathered at once, as upstream does: the last batch repeats samples to give every process its share

@@ -13,6 +13,7 @@ from posttrain.chat import MODES
 from posttrain.data.encode import IGNORED, Encoded
 from posttrain.data.intake import take_in
 from posttrain.errors import UserError
+from posttrain.models.attention import SEGMENTS
 from posttrain.recipe import SFTRecipe, load_recipe
 from posttrain.sft import UnifiedSFTTrainer
 from posttrain.sft.collator import Collator
@@ -105,7 +106,7 @@ def test_pack_is_rows_one_behind_the_other_with_positions_that_start_anew() -> N
 
 
 @pytest.mark.parametrize("is_training", [True, False])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", SEGMENTS])
 @pytest.mark.parametrize("name", ["hybrid", "llama"])
 def test_pack_has_the_loss_and_the_gradient_of_its_rows(
     recipe: SFTRecipe, rows: list[Encoded], tokenizer: Any, models: Any, name: str, attention: str, is_training: bool

@@ -86,7 +86,7 @@ def test_rows_are_trained_in_the_mixers_order(recipe: SFTRecipe, mixed: Mixed, t
 # --- one step ---
 
 
-def test_loss_of_a_batch_is_trls_own(recipe: SFTRecipe, mixed: Mixed, tokenizer: Any) -> None:
+def test_loss_and_gradient_of_a_batch_are_trls_own(recipe: SFTRecipe, mixed: Mixed, tokenizer: Any) -> None:
     ours, theirs = (make(cls, recipe, mixed, tokenizer) for cls in (UnifiedSFTTrainer, SFTTrainer))
     batch = next(iter(ours.get_train_dataloader()))
     plain = {key: value for key, value in batch.items() if key != GROUPS}
@@ -95,12 +95,12 @@ def test_loss_of_a_batch_is_trls_own(recipe: SFTRecipe, mixed: Mixed, tokenizer:
             trainer.compute_loss(trainer.model.train(), dict(inputs), num_items_in_batch=num_items)
             for trainer, inputs in ((ours, batch), (theirs, plain))
         ]
-        assert torch.equal(*losses)
+        torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
         gradients = [
             torch.autograd.grad(loss, trainer.model.get_input_embeddings().weight)[0]
             for loss, trainer in zip(losses, (ours, theirs), strict=True)
         ]
-        assert torch.equal(*gradients)
+        torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-7)
 
 
 def test_loss_is_the_mean_over_the_trained_tokens_of_a_slow_reference(
@@ -147,14 +147,17 @@ def test_logged_figures_of_each_mode_are_those_of_its_rows(recipe: SFTRecipe, mi
 
 
 @pytest.mark.slow
-def test_whole_run_is_trls_own_bit_for_bit(recipe: SFTRecipe, mixed: Mixed, tokenizer: Any) -> None:
-    """Counting per mode may change nothing."""
-    ours, theirs = (make(cls, recipe, mixed, tokenizer) for cls in (UnifiedSFTTrainer, SFTTrainer))
+def test_whole_run_is_trls_own(recipe: SFTRecipe, mixed: Mixed, tokenizer: Any) -> None:
+    """Counting and scoring trained tokens alone may change nothing; sums in another order leave a trace of 1e-7."""
+    settings = {"adam_epsilon": 1e-5}  # at its usual value rounding of a gradient that is almost 0 becomes a step
+    ours, theirs = (make(cls, recipe, mixed, tokenizer, **settings) for cls in (UnifiedSFTTrainer, SFTTrainer))
     for trainer in (ours, theirs):
         trainer.train()
-    assert [entry["loss"] for entry in logs(ours)] == [entry["loss"] for entry in logs(theirs)]
-    weights = zip(ours.model.parameters(), theirs.model.parameters(), strict=True)
-    assert all(torch.equal(*pair) for pair in weights)
+    for entry, other in zip(logs(ours), logs(theirs), strict=True):
+        for key in ("loss", "grad_norm", "entropy", "mean_token_accuracy", "num_tokens"):
+            assert entry[key] == pytest.approx(other[key], rel=1e-4), key
+    for weight, other_weight in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+        torch.testing.assert_close(weight, other_weight, rtol=0, atol=1e-4)
     assert logs(ours)[-1]["loss"] < logs(ours)[0]["loss"] - 0.5  # and it learns
 
 
@@ -194,15 +197,14 @@ def test_trl_still_has_the_hooks() -> None:
     assert list(inspect.signature(SFTTrainer.log).parameters) == ["self", "logs", "start_time"]
 
 
-def test_trl_still_gives_log_probabilities_and_a_mask(recipe: SFTRecipe, mixed: Mixed, tokenizer: Any) -> None:
-    """Zero where nothing is trained, one mask entry for each label after the first token."""
+def test_trl_still_scores_targets_that_are_given_to_it(recipe: SFTRecipe, mixed: Mixed, tokenizer: Any) -> None:
+    """Its loss takes nothing but sums over these fields, so they may lie in another shape."""
     trainer = make(UnifiedSFTTrainer, recipe, mixed, tokenizer)
     batch = COLLATOR.collate(ROWS)
-    labels, groups = batch["labels"], batch.pop(GROUPS)
-    outputs = trainer.model(**batch, fused_lm_head=True)
-    assert outputs.log_probs.shape == groups[:, 1:].shape
-    assert outputs.log_probs.shape[0] == outputs.label_mask.shape[0] == 2
-    assert outputs.label_mask.sum(dim=1).tolist() == (labels[:, 1:] != IGNORED).sum(dim=1).tolist()
-    assert (outputs.log_probs[~outputs.label_mask.bool()] == 0).all()
+    del batch[GROUPS]
+    outputs, places = trainer.score(trainer.model, **batch)
+    assert places.tolist() == [2, 3, 5]
+    for values in (outputs.log_probs, outputs.entropy, outputs.is_top1, outputs.label_mask):
+        assert values.shape == (1, 3)
     expected = [-slow_loss(trainer.model, row.input_ids, row.labels) for row in ROWS]
-    assert outputs.log_probs.sum(dim=1).tolist() == pytest.approx(expected, rel=1e-4)
+    assert [outputs.log_probs[0, :2].sum().item(), outputs.log_probs[0, 2].item()] == pytest.approx(expected, rel=1e-4)
