@@ -2,7 +2,7 @@
 
     make bench-sft [ARGS="--model FOLDER"]
 
-TRL in its best setting that is right on a CPU: its fused head, SDPA, and rows either in their order or grouped by length,
+TRL in its best setting that is right on a CPU: its fused head, SDPA, and rows in their order or grouped by length,
 whichever is faster. (Its packing needs FlashAttention: without, packed rows see each other.) Ours trains the same rows,
 as many in a step, as packs. Times are CPU seconds, which mean the same on a busy machine; memory is the peak of a step
 above what the process holds between steps. FOLDER is a pretrained chat model, for the third workload.
