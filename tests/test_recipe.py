@@ -365,6 +365,14 @@ def test_value_out_of_bounds_is_refused(tmp_path: Path, stage: str, override: st
         assert part in message
 
 
+@pytest.mark.parametrize("key", ["per_device_train_batch_size", "per_device_eval_batch_size"])
+def test_batch_of_several_packs_is_refused(tmp_path: Path, key: str) -> None:
+    overrides = ("data.pack_tokens=512", f"trainer.{key}=4")
+    assert f"trainer.{key}: got 4, need 1 with data.pack_tokens" in refusal(
+        written(tmp_path, RECIPES["sft"]), overrides
+    )
+
+
 @pytest.mark.parametrize("override", ["decoding.top_p=1", "decoding.temperature=0", "pairs.reuse_stage1=0"])
 def test_value_on_the_bound_is_accepted(tmp_path: Path, override: str) -> None:
     load_recipe(written(tmp_path, RECIPES["pairs"]), [override])

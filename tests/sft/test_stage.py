@@ -93,7 +93,6 @@ def test_rows_are_neither_prepared_nor_shuffled_nor_cut(sft_recipe_file: Path) -
         ),
         ("trainer.packing=true", r"trainer\.packing: got True, but the stage sets this itself; .* `data\.pack_tokens`"),
         ("trainer.padding_free=true", r"trainer\.padding_free: got True, .* `data\.pack_tokens`"),
-        ("data.pack_tokens=256", r"trainer\.per_device_train_batch_size: got 3, need 1 with data\.pack_tokens"),
         ("trainer.seed=9", r"trainer\.seed"),
         ("lora={rank: 4}", "lora: unknown key 'rank'"),
         ("trainer.per_device_train_batch_size=90", "rows in the mix, one step takes 180"),
