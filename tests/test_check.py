@@ -1,6 +1,7 @@
 """`posttrain check` reads what the stage would read, says what it would do, and leaves nothing behind."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,18 @@ def test_plan_of_an_sft_recipe_says_rows_tokens_ratio_and_steps(
     assert said["steps"] == "6 optimizer steps of 6 samples on 1 process(es)"
     assert not (tmp_path / "run").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["sft.yaml"]
+
+
+def test_plan_of_packs_says_how_full_they_are_and_counts_steps_in_packs(
+    sft_recipe_file: Path, demo_files: dict[str, Path], plan: Plan
+) -> None:
+    overrides = ("data.pack_tokens=256", "trainer.per_device_train_batch_size=1", "trainer.max_steps=-1")
+    validation = f"validation={{sources: [{{path: {demo_files['sft_round2']}}}]}}"
+    said = plan(sft_recipe_file, *overrides, validation)
+    count = int(said["packs"].partition(" ")[0])
+    assert re.fullmatch(rf"{count} of at most 256 tokens \(\d\d\.\d% full, \d\.\d rows each\)", said["packs"])
+    assert said["steps"] == f"{-(-count // 2)} optimizer steps of 2 packs on 1 process(es)"
+    assert re.fullmatch(r"\d+ rows in \d+ packs", said["validation"])
 
 
 def test_plan_of_an_sft_recipe_ends_with_what_is_taken_from_each_source(

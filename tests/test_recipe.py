@@ -320,6 +320,10 @@ def test_reward_condition_without_a_list_is_refused(tmp_path: Path) -> None:
         ("sft", "data.sources.0.weight=0", ["data.sources.0.weight: got 0.0", "above 0"]),
         ("sft", "data.sources.0.weight=.nan", ["data.sources.0.weight: got nan", "above 0"]),
         ("sft", "data.max_length=0", ["data.max_length: got 0", "at least 1"]),
+        ("sft", "data.pack_tokens=0", ["data.pack_tokens: got 0", "at least 1"]),
+        ("sft", "validation={sources: [{path: x, split: test}]}", ["validation.sources.0.split", "hub: paths only"]),
+        ("sft", "validation={sources: []}", ["validation.sources", "at least one entry"]),
+        ("sft", "trainer.eval_strategy=steps", ["trainer.eval_strategy: got 'steps'", "no `validation` section"]),
         ("sft", "mixer.args.shares.reasoning=0", ["mixer.args.shares.reasoning: got 0", "above 0"]),
         ("sft", "mixer.args.shares.reasoning=half", ["mixer.args.shares.reasoning: got 'half'", "above 0"]),
         (
@@ -359,6 +363,14 @@ def test_value_out_of_bounds_is_refused(tmp_path: Path, stage: str, override: st
     message = refusal(written(tmp_path, RECIPES[stage]), (override,))
     for part in [override, *parts]:
         assert part in message
+
+
+@pytest.mark.parametrize("key", ["per_device_train_batch_size", "per_device_eval_batch_size"])
+def test_batch_of_several_packs_is_refused(tmp_path: Path, key: str) -> None:
+    overrides = ("data.pack_tokens=512", f"trainer.{key}=4")
+    assert f"trainer.{key}: got 4, need 1 with data.pack_tokens" in refusal(
+        written(tmp_path, RECIPES["sft"]), overrides
+    )
 
 
 @pytest.mark.parametrize("override", ["decoding.top_p=1", "decoding.temperature=0", "pairs.reuse_stage1=0"])

@@ -4,8 +4,9 @@ A colour is written as the name of a CSS variable, e.g. "var(--accent)", perhaps
 it: `page.css` gives it one value for light and one for dark, and `page.js` puts that value in when it draws.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import median
 from typing import Any
 
@@ -17,6 +18,7 @@ Figure = dict[str, Any]
 
 ACCENT, INK, GREY, FAINT = "var(--accent)", "var(--ink)", "var(--grey)", "var(--line)"
 SERIES = (ACCENT, "var(--orange)", "var(--green)")
+DASHES = ("solid", "dash", "dot")  # the fourth curve has the first one's colour again
 SMOOTHED_FROM = 120  # a curve of at least this many points is drawn faint, with its moving median on top
 MARKED_UP_TO = 40  # a curve of at most this many points shows each of them
 
@@ -54,6 +56,10 @@ PANELS = (
     Panel("Margin", {"margin": "margin"}, "p(chosen) − p(rejected)"),
     Panel("Order", {"ordering_accuracy": "right order"}, "share of pairs", number_format=".1%"),
     Panel("Loss", {"loss": "all", "loss/reasoning": "reasoning", "loss/non_reasoning": "non-reasoning"}),
+    Panel(
+        "Validation loss",
+        {"eval_loss": "all", "eval_loss/reasoning": "reasoning", "eval_loss/non_reasoning": "non-reasoning"},
+    ),
     Panel("Token ratio", {"tokens/ratio": "reasoning : non-reasoning"}, "dashed: what the recipe asks for"),
     Panel("Gradient norm", {"grad_norm": "gradient norm"}),
     Panel(
@@ -78,7 +84,7 @@ class Chart:
 def stage_charts(stage: StageRun, *, asked_ratio: float | None = None) -> list[Chart]:
     """The curves of one stage, only those that have data; `asked_ratio` draws the recipe's token ratio."""
     charts = []
-    for panel in PANELS:
+    for panel in (*PANELS, *_domain_panels(stage)):
         series = {name: points for key, name in panel.curves.items() if (points := stage.series(key))}
         if not any(value is not None for points in series.values() for _, value in points):
             continue
@@ -88,6 +94,14 @@ def stage_charts(stage: StageRun, *, asked_ratio: float | None = None) -> list[C
             figure["layout"]["shapes"] = [_level(asked_ratio)]
         charts.append(Chart(panel.title, "" if is_ratio and asked_ratio is None else panel.note, figure))
     return charts
+
+
+def _domain_panels(stage: StageRun) -> Iterator[Panel]:
+    """The loss of each domain, where several were logged."""
+    keys = sorted({key for row in stage.metrics for key in row})
+    for mode, name in (("reasoning", "reasoning"), ("non_reasoning", "non-reasoning")):
+        prefix = f"loss/{mode}/"
+        yield Panel(f"Loss, {name}", {key: key.removeprefix(prefix) for key in keys if key.startswith(prefix)})
 
 
 def language_charts(stages: Sequence[StageRun]) -> dict[str, list[Chart]]:
@@ -104,10 +118,11 @@ def language_charts(stages: Sequence[StageRun]) -> dict[str, list[Chart]]:
 
 def _lines(panel: Panel, series: dict[str, list[tuple[int, float | None]]]) -> Figure:
     traces = []
-    for (name, points), colour in zip(series.items(), SERIES, strict=False):
-        line = _trace(panel, name, points) | {"line": {"color": colour, "width": 2}}
+    styles = cycle({"color": colour, "dash": dash} for dash in DASHES for colour in SERIES)
+    for (name, points), style in zip(series.items(), styles, strict=False):
+        line = _trace(panel, name, points) | {"line": style | {"width": 2}}
         if len(points) >= SMOOTHED_FROM:
-            faint = line | {"line": {"color": colour, "width": 1}, "opacity": 0.4, "showlegend": False}
+            faint = line | {"line": style | {"width": 1}, "opacity": 0.4, "showlegend": False}
             traces.append(faint)
             line = line | {"y": _rounded(_moving_median(points)), "hoverinfo": "skip", "hovertemplate": None}
         traces.append(line)

@@ -20,12 +20,14 @@ class Samples:
         bounds: the first row of each sample, and the number of rows as the last entry.
         domains: those of the rows, None included where a row has none.
         pack_tokens: the most tokens that a sample may have; None: every row is a sample of its own.
+        num_tokens: those of all packs; not counted where there are none.
     """
 
     rows: Sequence[Encoded]
     bounds: Sequence[int]
     domains: frozenset[str | None]
-    pack_tokens: int | None
+    pack_tokens: int | None = None
+    num_tokens: int = 0
 
     def __len__(self) -> int:
         return len(self.bounds) - 1
@@ -38,7 +40,7 @@ class Samples:
     def describe(self) -> str:
         """The packs in one line; only where there are some."""
         assert self.pack_tokens is not None
-        fill = sum(lengths_of(self.rows)) / (len(self) * self.pack_tokens)
+        fill = self.num_tokens / (len(self) * self.pack_tokens)
         rows_per_pack = len(self.rows) / len(self)
         return f"{len(self):,} of at most {self.pack_tokens:,} tokens ({fill:.1%} full, {rows_per_pack:.1f} rows each)"
 
@@ -50,7 +52,7 @@ def cut_into_samples(rows: Sequence[Encoded], domains: Iterable[str | None], pac
         UserError: a row is longer than a pack may be.
     """
     if pack_tokens is None:
-        return Samples(rows, range(len(rows) + 1), frozenset(domains), None)
+        return Samples(rows, range(len(rows) + 1), frozenset(domains))
     lengths = lengths_of(rows)
     if too_long := [index for index, length in enumerate(lengths) if length > pack_tokens]:
         raise UserError(_too_long(rows, too_long, pack_tokens))
@@ -59,7 +61,7 @@ def cut_into_samples(rows: Sequence[Encoded], domains: Iterable[str | None], pac
     while bounds[-1] < len(rows):
         before = ends[bounds[-1] - 1] if bounds[-1] else 0
         bounds.append(int(np.searchsorted(ends, before + pack_tokens, side="right")))
-    return Samples(rows, bounds, frozenset(domains), pack_tokens)
+    return Samples(rows, bounds, frozenset(domains), pack_tokens, num_tokens=sum(lengths))
 
 
 def lengths_of(rows: Sequence[Encoded]) -> list[int]:

@@ -97,9 +97,10 @@ def test_sft_killed_in_both_processes_goes_on_at_the_next_row(
 
 @pytest.fixture(scope="module")
 def packs(demo_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """Rows of two domains in packs, and an evaluation whose last batch is too small for two processes."""
+    """Rows of two domains in packs, and an evaluation of a single pack, which two processes cannot share."""
+    lines = sorted(demo_files["sft_round2"].read_text().splitlines(keepends=True), key=len)
     held_out = tmp_path_factory.mktemp("held_out") / "rows.jsonl"
-    held_out.write_text("".join(demo_files["sft_round2"].read_text().splitlines(keepends=True)[:3]))
+    held_out.write_text("".join(next(line for line in lines if f'"{domain}"' in line) for domain in DOMAINS))
     return (
         f"data.sources.0.path={demo_files['sft_round2']}",
         f"validation={{sources: [{{path: {held_out}}}]}}",

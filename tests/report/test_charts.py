@@ -29,6 +29,16 @@ def test_a_value_that_is_not_finite_is_a_gap_and_a_curve_of_gaps_is_no_chart(cha
     assert charts["Loss"].figure["data"][0]["y"] == [2.0, None]
 
 
+def test_every_domain_has_a_curve_in_the_chart_of_its_mode(charts_of):
+    domains = ["agents", "code", "logic", "math"]
+    rows = [{"step": 1, "loss": 2.0, **{f"loss/non_reasoning/{domain}": 1.0 for domain in domains}}]
+    charts = charts_of(rows)
+    assert list(charts) == ["Loss", "Loss, non-reasoning"]
+    traces = charts["Loss, non-reasoning"].figure["data"]
+    assert [trace["name"] for trace in traces] == domains
+    assert len({(trace["line"]["color"], trace["line"]["dash"]) for trace in traces}) == 4
+
+
 def test_group_shares_are_stacked_between_0_and_1(charts_of):
     rows = [{"step": 1, "groups/all_correct": 0.2, "groups/mixed": 0.5, "groups/all_wrong": 0.3}]
     figure = charts_of(rows)["Groups"].figure

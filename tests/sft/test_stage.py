@@ -91,6 +91,8 @@ def test_rows_are_neither_prepared_nor_shuffled_nor_cut(sft_recipe_file: Path) -
             "trainer.max_length=9",
             r"trainer\.max_length: got 9, but the stage sets this itself; use .* `data\.max_length`",
         ),
+        ("trainer.packing=true", r"trainer\.packing: got True, but the stage sets this itself; .* `data\.pack_tokens`"),
+        ("trainer.padding_free=true", r"trainer\.padding_free: got True, .* `data\.pack_tokens`"),
         ("trainer.seed=9", r"trainer\.seed"),
         ("lora={rank: 4}", "lora: unknown key 'rank'"),
         ("trainer.per_device_train_batch_size=90", "rows in the mix, one step takes 180"),
@@ -242,6 +244,79 @@ def test_half_precision_trains_and_is_exported_as_such(sft_recipe_file: Path) ->
     run_stage(recipe, resume=False)
     config = json.loads((Path(recipe.run) / "model" / "config.json").read_text())
     assert config["dtype"] == "bfloat16"
+
+
+# --- packs and validation ---
+
+PACKS = ("data.pack_tokens=256", "trainer.per_device_train_batch_size=1")
+
+
+def test_row_that_fits_into_no_pack_is_refused_before_the_run_has_a_folder(sft_recipe_file: Path) -> None:
+    recipe = load(sft_recipe_file, "data.pack_tokens=60", "trainer.per_device_train_batch_size=1")
+    with pytest.raises(UserError, match=r"rows are longer than a pack may be.*data\.pack_tokens is 60"):
+        run_stage(recipe, resume=False)
+    assert not Path(recipe.run).exists()
+
+
+def test_with_packs_a_batch_is_one_pack_unless_it_is_said(sft_recipe_file: Path) -> None:
+    text = sft_recipe_file.read_text().replace("  per_device_train_batch_size: 3\n", "")
+    sft_recipe_file.write_text(text)
+    arguments = training_arguments(load(sft_recipe_file, "data.pack_tokens=256"))
+    assert (arguments.per_device_train_batch_size, arguments.per_device_eval_batch_size) == (1, 1)
+    assert training_arguments(load(sft_recipe_file)).per_device_train_batch_size == 8  # upstream's
+
+
+def test_problem_with_validation_rows_is_told_as_such(sft_recipe_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("{")
+    recipe = load(sft_recipe_file, f"validation={{sources: [{{path: {tmp_path / 'rows.jsonl'}}}]}}")
+    with pytest.raises(UserError, match=r"validation: 1 of 1 rows cannot be used"):
+        run_stage(recipe, resume=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("packs", [(), PACKS])
+def test_validation_rows_are_evaluated_as_asked_and_at_the_end_and_never_trained(
+    sft_recipe_file: Path, demo_files: dict[str, Path], packs: tuple[str, ...]
+) -> None:
+    validation = f"validation={{sources: [{{name: held_out, path: {demo_files['sft_round2']}}}]}}"
+    recipe = load(sft_recipe_file, *packs, validation, "trainer.eval_strategy=steps", "trainer.eval_steps=4")
+    run_stage(recipe, resume=False)
+    evaluations = [line for line in metrics(recipe.run) if "eval_loss" in line]
+    assert [line["step"] for line in evaluations] == [4, 6]
+    domains = ("long_chains", "short_chains")
+    wanted = {"eval_loss/reasoning", *(f"eval_loss/reasoning/{domain}" for domain in domains)}
+    assert all(wanted <= line.keys() for line in evaluations)
+    assert evaluations[1]["eval_loss"] < evaluations[0]["eval_loss"]
+    done = manifest(recipe.run)
+    assert str(demo_files["sft_round2"]) in done["data"]
+    assert set(done["notes"]["validation"]) == {"held_out"}
+    assert set(done["notes"]["data"]) == {"long", "short"}
+
+    alone = load(sft_recipe_file, *packs, f"run={recipe.run}-alone")
+    run_stage(alone, resume=False)
+    assert same(weights(Path(recipe.run) / "model"), weights(Path(alone.run) / "model"))
+
+
+@pytest.mark.slow
+def test_run_of_packs_that_is_killed_and_resumed_ends_with_the_same_weights_and_figures(
+    sft_recipe_file: Path, demo_files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of several domains, read by a worker process."""
+    path = demo_files["sft_round2"]
+    overrides = (*PACKS, f"data.sources.0.path={path}", "trainer.logging_steps=3", "trainer.dataloader_num_workers=1")
+    whole = load(sft_recipe_file, *overrides, f"run={tmp_path / 'whole'}")
+    run_stage(whole, resume=False)
+    recipe = load(sft_recipe_file, *overrides)
+    run_and_kill(recipe, monkeypatch, step=3)
+    assert run_and_kill(recipe, monkeypatch, step=5, resume=True) == 2
+    run_stage(recipe, resume=True)
+    assert same(weights(Path(recipe.run) / "model"), weights(Path(whole.run) / "model"))
+    assert manifest(recipe.run)["notes"]["packs"] > 12
+    for line, expected in zip(metrics(recipe.run), metrics(whole.run), strict=True):
+        assert line.keys() == expected.keys()
+        assert "tokens/reasoning/long_chains" in line
+        for key in line.keys() - {"time", "num_tokens"}:
+            assert line[key] == expected[key], key
 
 
 # --- killed and taken up again ---
