@@ -63,7 +63,7 @@ def match_turns(
 
 def fault(messages: Sequence[Message], index: int, mode: Mode, problem: str) -> ContractError:
     """The error about one message; turns are counted from 1 by the user's messages, messages from 0."""
-    turn = sum(message["role"] == "user" for message in messages[: index + 1])
+    turn = max(1, sum(message["role"] == "user" for message in messages[: index + 1]))
     return ContractError(f"{mode}, turn {turn} (message {index}, {messages[index]['role']}): {problem}")
 
 
@@ -112,8 +112,13 @@ def _no_prompt(
     text: str, span: Span, prompts: Mapping[int, str], messages: Sequence[Message], mode: Mode
 ) -> ContractError:
     start, end = span
-    if not prompts:
-        return ContractError(f"{mode}: more is marked than the model says; rendered {text[start:end][: 2 * EXCERPT]!r}")
+    if not prompts:  # every assistant's turn has been found behind this span
+        said = text[start:end]
+        others = (index for index, each in enumerate(messages) if each["role"] != "assistant")
+        index = next((index for index in others if any(words in said for words in _words(messages[index]))), 0)
+        return fault(
+            messages, index, mode, f"is trained, though not the model says it; rendered {said[: 2 * EXCERPT]!r}"
+        )
     index = min(prompts, key=lambda each: abs(len(prompts[each]) - start))
     problem = "what is trained must follow this turn's prompt as it is at inference"
     return fault(messages, index, mode, f"{problem}; {part_at(text[:start], prompts[index])}")

@@ -57,8 +57,8 @@ def take_in(data: SFTDataSection, tokenizer: Any) -> list[Intake]:
     """Read and encode every source.
 
     Raises:
-        UserError: two sources have one name, a file cannot be read, the tokenizer or its template will not do, a source has no row that
-            can be used, or too large a share of all rows cannot.
+        UserError: two sources have one name, a file cannot be read, the tokenizer or its template will not do, a
+            source has no row that can be used, or too large a share of all rows cannot.
     """
     require_joinable(tokenizer)
     check_template(tokenizer)

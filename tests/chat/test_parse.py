@@ -85,7 +85,9 @@ def count(tokenizer: Any, text: str, *, is_open: bool) -> int:
         ("12</think>345", False, 2),
     ],
 )
-def test_thinking_tokens_are_those_before_the_closing_tag(tokenizer: Any, text: str, is_open: bool, tokens: int) -> None:
+def test_thinking_tokens_are_those_before_the_closing_tag(
+    tokenizer: Any, text: str, is_open: bool, tokens: int
+) -> None:
     assert count(tokenizer, text, is_open=is_open) == tokens
 
 

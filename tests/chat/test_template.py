@@ -110,9 +110,7 @@ def test_without_reasoning_the_prompt_closes_an_empty_thinking(tokenizer: Any, l
 def test_null_thinking_is_no_thinking(tokenizer: Any) -> None:
     """Parquet fills columns that only some rows have."""
     null = {"role": "assistant", "content": "b", "reasoning_content": None, "tool_calls": None}
-    assert render(tokenizer, [user("a"), null]) == render(
-        tokenizer, [user("a"), assistant("b")]
-    )
+    assert render(tokenizer, [user("a"), null]) == render(tokenizer, [user("a"), assistant("b")])
 
 
 def test_what_is_trained_parses_back(tokenizer: Any) -> None:
@@ -331,7 +329,9 @@ def test_template_is_found_by_name_and_by_path(tmp_path: Path) -> None:
     path.write_text("{{ '한국어' }}", encoding="utf-8")
     assert read_template(str(path)) == "{{ '한국어' }}"
     assert "{%- generation -%}" in read_template("exaone4")
-    with pytest.raises(UserError, match=r"'exaone5' is neither a built-in template \(chatml, exaone4, qwen3\) nor a file"):
+    with pytest.raises(
+        UserError, match=r"'exaone5' is neither a built-in template \(chatml, exaone4, qwen3\) nor a file"
+    ):
         read_template("exaone5")
 
 
