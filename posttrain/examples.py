@@ -22,7 +22,7 @@ VISIBLE = {code: 0x2400 + code for code in range(32)} | {0x0A: "â†µ\n", 0x7F: "â
 
 
 class Run(NamedTuple):
-    """Neighbouring tokens of one kind, as text; special are those that were added to the vocabulary, as tags often are."""
+    """Neighbouring tokens of one kind as text; special ones were added to the vocabulary, as tags often are."""
 
     text: str
     is_trained: bool

@@ -24,7 +24,7 @@ TOOL = {"type": "function", "function": {"name": TOOL_NAME, "description": "", "
 
 
 class Abilities(NamedTuple):
-    """What a template can express. It need not do everything; rows that it cannot express are refused one by one."""
+    """What a template can express; it need not be everything, for rows beyond it are refused one by one."""
 
     modes: tuple[Mode, ...]
     system: bool
@@ -71,13 +71,13 @@ def check_template(tokenizer: Any) -> Abilities:
 
 
 def _abilities(tokenizer: Any) -> Abilities:
-    """What comes out of the template when it is put in, or is refused by it in so many words."""
+    """What the template does not pass over, nor refuse."""
     direct = {**THOUGHT, "reasoning_content": None}
     calling = {**direct, "tool_calls": [{"type": "function", "function": {"name": TOOL_NAME, "arguments": {}}}]}
-    opened = {mode: leaves_thinking_open(render_prompt(tokenizer, [QUESTION], mode)) for mode in MODES}
+    is_left_open = leaves_thinking_open(render_prompt(tokenizer, [QUESTION], "non_reasoning"))
     has = {
         "reasoning": THOUGHT["reasoning_content"] in _text(tokenizer, [QUESTION, THOUGHT], "reasoning"),
-        "non_reasoning": not opened["non_reasoning"] and bool(_text(tokenizer, [QUESTION, direct], "non_reasoning")),
+        "non_reasoning": not is_left_open and bool(_text(tokenizer, [QUESTION, direct], "non_reasoning")),
     }
     modes = tuple(mode for mode in MODES if has[mode])
     if not modes:
