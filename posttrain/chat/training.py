@@ -69,7 +69,7 @@ def mark(
     if not joined:
         raise ContractError(
             "the chat template marks no token as the model's own; it needs {% generation %} around what the "
-            "assistant says (the built-in templates have it)"
+            "assistant says; add it, or take a built-in template as model.chat_template (docs/sft.md, Templates)"
         )
     return Marked(text, joined)
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import trl
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from posttrain.chat import (
     Abilities,
@@ -90,6 +92,23 @@ def test_model_is_trained_on_what_follows_the_prompt_of_its_mode(
     assert rendered.trained == [False] * len(prompt_ids) + [True] * len(said_ids) + [False]
     parsed = parse_completion(said.removesuffix(tokenizer.eos_token), is_open=leaves_thinking_open(prompt))
     assert parsed == ("4+7=11" if mode == "reasoning" else None, "It is 11.", True)
+
+
+WORDS = st.text(alphabet="ab7 \n\t<>{}\\né가🙂\xa0", min_size=1, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(question=WORDS, thinking=WORDS, answer=WORDS, mode=st.sampled_from(BOTH))
+def test_no_row_is_refused_for_its_words(family: Family, question: str, thinking: str, answer: str, mode: Mode) -> None:
+    """The rules hold of any text, white space at its ends included; what is trained follows the prompt's own tokens."""
+    reply = {"role": "assistant", "content": answer}
+    if mode == "reasoning":
+        reply["reasoning_content"] = f"a{thinking}"
+    for template in ("exaone4", "qwen3", "smollm3_shape"):
+        tokenizer = family(template)
+        ids, trained = render_for_training(tokenizer, [{"role": "user", "content": question}, reply], mode)
+        prompt = render_prompt(tokenizer, [{"role": "user", "content": question}], mode)
+        assert ids[: trained.index(True)] == encode_prompt(tokenizer, prompt)
 
 
 @pytest.mark.parametrize("template", FAMILIES)
