@@ -1,13 +1,15 @@
 """`posttrain check RECIPE`: read everything a stage would read, except weights, and print the plan."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rich.markup import escape
 from rich.table import Table
 
+from posttrain.chat import Mode
 from posttrain.errors import UserError
 from posttrain.recipe import (
     AnyRecipe,
@@ -23,16 +25,28 @@ from posttrain.recipe import (
 )
 from posttrain.terminal import console, say
 
-Plan = dict[str, str | Table]
+if TYPE_CHECKING:
+    from posttrain.examples import Example
 
 
-def check_recipe(recipe: AnyRecipe) -> None:
+class Checked(NamedTuple):
+    """What a stage would do, and rows or prompts as its model will see them; None: the stage has none."""
+
+    plan: Mapping[str, str | Table]
+    examples: "Iterator[Example] | None" = None
+
+
+def check_recipe(recipe: AnyRecipe, show: int = 0) -> None:
     """Validate the recipe against its data, its model folder and the trainer's own settings, then print the plan.
 
+    Below it come `show` rows or prompts as the model will see them.
+
     Raises:
-        UserError: whatever the stage itself would refuse before it loads weights.
+        UserError: whatever the stage itself would refuse before it loads weights; or there is nothing to show.
     """
-    plan = _PLANS[type(recipe)](recipe)
+    plan, examples = _CHECKS[type(recipe)](recipe)
+    if show and examples is None:
+        raise UserError(f"got --show {show}, but a {recipe.stage} recipe has no rows to show; leave --show out")
     say(escape(resolved_yaml(recipe).rstrip()))
     say("")
     for what, value in plan.items():
@@ -40,11 +54,17 @@ def check_recipe(recipe: AnyRecipe) -> None:
             console.print(value, soft_wrap=False)
         else:
             say(escape(f"{what:<12} {value}"))
+    if show and examples is not None:
+        from posttrain.examples import show as show_examples
+
+        show_examples(islice(examples, show), console)
 
 
-def _sft(recipe: SFTRecipe) -> Plan:
+def _sft(recipe: SFTRecipe) -> Checked:
+    from posttrain.chat import check_template
     from posttrain.data.intake import describe_intake, take_in
     from posttrain.data.mix_table import mix_table
+    from posttrain.examples import rows_of_mix
     from posttrain.models.load import load_tokenizer, read_config
     from posttrain.sft.stage import (
         plan,
@@ -67,9 +87,10 @@ def _sft(recipe: SFTRecipe) -> Plan:
     tokens = "; ".join(
         f"{mode}: {n:,} trained of {mixed.all_tokens[mode]:,}" for mode, n in mixed.trained_tokens.items()
     )
-    told = f"\n{'':<13}".join(describe_intake([*intakes, *held_out]))
-    return {
-        "data": told or "nothing set aside, inferred, converted or repeated",
+    notes = f"\n{'':<13}".join(describe_intake([*intakes, *held_out]))
+    told: dict[str, str | Table] = {
+        "template": str(check_template(tokenizer)),
+        "data": notes or "nothing set aside, inferred, converted or repeated",
         "rows": f"{len(mixed.rows):,} (longest {longest} tokens)",
         "tokens": tokens,
         "ratio": f"{mixed.ratio:.3f} reasoning : non-reasoning, in trained tokens",
@@ -78,26 +99,28 @@ def _sft(recipe: SFTRecipe) -> Plan:
         **({"validation": f"{len(validation.rows):,} rows in {len(validation):,} {unit}"} if validation else {}),
         "mix": mix_table(mixed.plan),
     }
+    return Checked(told, rows_of_mix(mixed, tokenizer))
 
 
-def _rl(recipe: RLRecipe) -> Plan:
+def _rl(recipe: RLRecipe) -> Checked:
     from posttrain.inference.engine import context_length
     from posttrain.models.load import read_config
     from posttrain.rl.stage import check_gold, check_lengths, describe, training_arguments
 
-    rows, lengths = _prompts(recipe)
+    prompts = _prompts(recipe, [None])
     arguments = training_arguments(recipe)
-    check_lengths(lengths, arguments, context_length(read_config(recipe.model)))
-    return {
-        "prompts": f"{len(rows):,} (longest {max(lengths)} tokens)",
-        "batch": describe(arguments, len(rows)).strip(),
-        "steps": _steps(arguments, len(rows) * arguments.num_generations),
+    check_lengths(prompts.lengths, arguments, context_length(read_config(recipe.model)))
+    plan = {
+        "prompts": str(prompts),
+        "batch": describe(arguments, len(prompts.rows)).strip(),
+        "steps": _steps(arguments, len(prompts.rows) * arguments.num_generations),
         "rewards": ", ".join(f"{spec.use} x {spec.weight:g}" for spec in recipe.rewards),
-        "gold": check_gold(recipe, rows),
+        "gold": check_gold(recipe, prompts.rows),
     }
+    return Checked(plan, prompts.examples)
 
 
-def _filter(recipe: FilterRecipe) -> Plan:
+def _filter(recipe: FilterRecipe) -> Checked:
     from posttrain.data.rows import read_all
     from posttrain.filter.stage import prepare
     from posttrain.grading import GradingPool
@@ -108,18 +131,20 @@ def _filter(recipe: FilterRecipe) -> Plan:
     return _sampling(recipe)
 
 
-def _sampling(recipe: SamplingRecipe | EvalRecipe) -> Plan:
-    rows, lengths = _prompts(recipe)
+def _sampling(recipe: SamplingRecipe | EvalRecipe) -> Checked:
     decodings = recipe.decodings if isinstance(recipe, EvalRecipe) else [recipe.decoding]
+    prompts = _prompts(recipe, [decoding.mode for decoding in decodings])
     longest = max(decoding.max_new_tokens for decoding in decodings)
-    return {
-        "prompts": f"{len(rows):,} (longest {max(lengths)} tokens)",
-        "responses": f"{sum(decoding.samples for decoding in decodings) * len(rows):,} of at most {longest} tokens",
+    num_responses = sum(decoding.samples for decoding in decodings) * len(prompts.rows)
+    plan = {
+        "prompts": str(prompts),
+        "responses": f"{num_responses:,} of at most {longest} tokens",
         "engine": recipe.engine.name,
     }
+    return Checked(plan, prompts.examples)
 
 
-def _pref(recipe: PrefRecipe) -> Plan:
+def _pref(recipe: PrefRecipe) -> Checked:
     import pyarrow.parquet
 
     from posttrain.models.load import load_tokenizer
@@ -130,18 +155,18 @@ def _pref(recipe: PrefRecipe) -> Plan:
         if not Path(path).is_file():
             raise UserError(f"pairs file '{path}' does not exist; `posttrain pairs` writes it")
     num_pairs = sum(pyarrow.parquet.read_metadata(path).num_rows for path in recipe.pairs)
-    return {"pairs": f"{num_pairs:,}", "steps": _steps(training_arguments(recipe), num_pairs)}
+    return Checked({"pairs": f"{num_pairs:,}", "steps": _steps(training_arguments(recipe), num_pairs)})
 
 
-def _report(recipe: ReportRecipe) -> Plan:
+def _report(recipe: ReportRecipe) -> Checked:
     from posttrain.report.load import load_stage
 
     for stage in recipe.stages:
         load_stage(stage.name, Path(stage.run), Path(stage.eval) if stage.eval else None)
-    return {"stages": ", ".join(stage.name for stage in recipe.stages)}
+    return Checked({"stages": ", ".join(stage.name for stage in recipe.stages)})
 
 
-_PLANS: dict[type[AnyRecipe], Callable[[Any], Plan]] = {
+_CHECKS: dict[type[AnyRecipe], Callable[[Any], Checked]] = {
     SFTRecipe: _sft,
     FilterRecipe: _filter,
     RLRecipe: _rl,
@@ -152,20 +177,38 @@ _PLANS: dict[type[AnyRecipe], Callable[[Any], Plan]] = {
 }
 
 
-def _prompts(recipe: RLRecipe | SamplingRecipe | EvalRecipe) -> tuple[list[dict[str, Any]], list[int]]:
-    """The rows and the length of each prompt in tokens; the rewards are loaded along the way."""
+class _Prompts(NamedTuple):
+    rows: list[dict[str, Any]]
+    lengths: list[int]  # of each row in each of the modes that it is asked in, in tokens
+    examples: "Iterator[Example]"
+
+    def __str__(self) -> str:
+        return f"{len(self.rows):,} (longest {max(self.lengths)} tokens)"
+
+
+def _prompts(recipe: RLRecipe | SamplingRecipe | EvalRecipe, modes: Sequence[Mode | None]) -> _Prompts:
+    """What the model is asked, each row in every one of `modes` (None: its own); the rewards are loaded on the way."""
     from posttrain.chat import encode_prompt, render_prompt
     from posttrain.data.rows import read_all, split_prompt
+    from posttrain.examples import prompts_in_turn
     from posttrain.grading import Grader
     from posttrain.models.load import load_tokenizer, read_config
 
     Grader(recipe.rewards)
     tokenizer = load_tokenizer(recipe.model)
     rows = read_all(recipe.data.sources)
-    prompts = [render_prompt(tokenizer, split_prompt(row), row["mode"], row.get("tools")) for row in rows]
-    lengths = [len(encode_prompt(tokenizer, prompt)) for prompt in prompts]
+    asked = [
+        (number, {**row, "messages": split_prompt(row), "mode": mode or row["mode"]})
+        for mode in dict.fromkeys(modes)
+        for number, row in enumerate(rows, start=1)
+    ]
+
+    def encode(row: dict[str, Any]) -> list[int]:
+        return encode_prompt(tokenizer, render_prompt(tokenizer, row["messages"], row["mode"], row.get("tools")))
+
+    lengths = [len(encode(row)) for _, row in asked]
     _require_fits(max(lengths), read_config(recipe.model), "the longest prompt")
-    return rows, lengths
+    return _Prompts(rows, lengths, prompts_in_turn(asked, encode, tokenizer))
 
 
 def _require_fits(length: int, config: Any, what: str) -> None:

@@ -72,7 +72,7 @@ def _run(args: argparse.Namespace) -> None:
     elif args.command == "check":
         recipe = load_recipe(args.recipe, args.overrides)
         prepare_environment()
-        _load(CHECK)(recipe)
+        _load(CHECK)(recipe, show=args.show)
     else:
         recipe = load_recipe(args.recipe, args.overrides, stage=args.command)
         if args.skip_finished and is_finished(recipe.run, resolved_yaml(recipe)):
@@ -115,12 +115,20 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
     check = commands.add_parser("check", help="check a recipe, its data and its plugins without training")
     _add_recipe(check)
+    shown = "print N rows or prompts as the model will see them, with what is trained marked"
+    check.add_argument("--show", type=_count, default=0, metavar="N", help=shown)
     _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
     commands.add_parser("doctor", help="what this machine has, and how safely it runs a model's code")
     return parser
+
+
+def _count(word: str) -> int:
+    if not word.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {word!r}; need a whole number, as 3")
+    return int(word)
 
 
 def _add_rewards(command: argparse.ArgumentParser) -> None:

@@ -6,8 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 
+from posttrain.chat import MODES, read_template
 from posttrain.check import check_recipe
 from posttrain.cli import main
 from posttrain.errors import UserError
@@ -83,6 +86,63 @@ def test_plan_of_an_sft_recipe_ends_with_what_is_taken_from_each_source(
         *("long", "60", f"{usage.tokens:,}", "60.00", f"{100 * usage.got_share:.2f}"),
         *(f"{usage.epochs:.2f}", "0", f"{usage.left_over_tokens:,}"),
     ]
+
+
+def headings(said: str) -> list[list[str]]:
+    return [line.split(" · ") for line in said.splitlines() if " · " in line]
+
+
+def test_shown_rows_come_from_each_mode_and_source_in_turn(
+    sft_recipe_file: Path, demo_files: dict[str, Path], tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from posttrain.data.intake import take_in
+    from posttrain.sft.stage import plan as mix
+
+    more = f"data.sources=[{{name: long, path: {demo_files['sft_reasoning']}, domain: math}},"
+    more += (
+        f"{{name: a/b, path: {demo_files['sft_reasoning']}}}, {{name: short, path: {demo_files['sft_non_reasoning']}}}]"
+    )
+    recipe: Any = load_recipe(sft_recipe_file, [more])
+    check_recipe(recipe, show=4)
+    shown = headings(capsys.readouterr().out)
+    sources_and_modes = [(each[1], each[2]) for each in shown]
+    assert sources_and_modes == [
+        ("long", "reasoning"),
+        ("short", "non_reasoning"),
+        ("a/b", "reasoning"),
+        ("short", "non_reasoning"),
+    ]
+    rows = mix(recipe, take_in(recipe.data, tokenizer)).rows
+    for number, _, mode, domain, tokens in shown:
+        row = rows[int(number.removeprefix("row ")) - 1]
+        assert MODES[row.mode_id] == mode
+        assert domain == (row.domain or "no domain")
+        assert tokens == f"{row.trained_tokens} of {len(row.input_ids)} tokens trained"
+
+
+def test_shown_row_says_what_it_trains_below_the_plan(
+    sft_recipe_file: Path, demo_files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_recipe(load_recipe(sft_recipe_file), show=1)
+    said = capsys.readouterr().out
+    plan_said, _, row = said.partition("\nrow ")
+    assert "tokens: trained ones" in plan_said
+    assert "⟦" not in plan_said
+    [trained] = re.findall("<think>↵\n⟦(.*)⟧↵\n", row, flags=re.DOTALL)
+    thinking, answer = trained.replace("↵", "").removesuffix("[|endofturn|]").split("\n</think>\n\n")
+    rows = [json.loads(line) for line in demo_files["sft_reasoning"].read_text().splitlines()]
+    replies = [(row["messages"][-1]["reasoning_content"], row["messages"][-1]["content"]) for row in rows]
+    assert (thinking, answer) in replies
+
+
+def test_template_is_told_with_what_it_can_express(sft_recipe_file: Path, tmp_path: Path, plan: Plan) -> None:
+    assert plan(sft_recipe_file)["template"] == "reasoning and non_reasoning, system, tools"
+    tags = read_template("exaone4").replace("{%- generation -%}", '{%- generation -%}{{- "" -}}')
+    path = write(tmp_path / "own.jinja", tags.replace('{{- "<think>\\n" -}}\n', "", 1))
+    with pytest.raises(
+        UserError, match=r"in the conversation 'one turn, en', reasoning, turn 1 \(message 1, assistant\)"
+    ):
+        check_recipe(load_recipe(sft_recipe_file, [f"model.chat_template={path}"]))
 
 
 @pytest.mark.parametrize(("batch", "accumulation", "epochs"), [(1, 1, 1), (7, 1, 1), (5, 2, 1), (5, 2, 2), (7, 1, 0.5)])
@@ -213,6 +273,30 @@ decodings:
     assert not (tmp_path / "run").exists()
 
 
+def test_shown_prompts_of_an_eval_recipe_are_of_each_decodings_mode(
+    common: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    decodings = """
+label: x
+engine: transformers
+decodings:
+  - {name: a, mode: reasoning, temperature: 0.6, max_new_tokens: 64}
+  - {name: b, mode: non_reasoning, temperature: 0, max_new_tokens: 16}
+  - {name: c, mode: reasoning, temperature: 0, max_new_tokens: 64}
+"""
+    check_recipe(load_recipe(write(tmp_path / "eval.yaml", f"stage: eval\n{common}{decodings}")), show=3)
+    said = capsys.readouterr().out
+    assert [each[:2] for each in headings(said)] == [
+        ["prompt of row 1", "reasoning"],
+        ["prompt of row 1", "non_reasoning"],
+        ["prompt of row 2", "reasoning"],
+    ]
+    first, second = said.split("prompt of row 1")[1:]
+    assert first.rstrip().endswith("[|assistant|]↵\n<think>↵")
+    assert "<think>↵\n↵\n</think>↵\n↵\n" in second
+    assert "⟦" not in said
+
+
 def test_plan_of_a_pairs_recipe_counts_its_samples(common: str, tmp_path: Path, plan: Plan) -> None:
     rest = "decoding: {temperature: 1.0, max_new_tokens: 20, samples: 8}\npairs: {builder: shortest_correct}\n"
     said = plan(write(tmp_path / "pairs.yaml", f"stage: pairs\n{common}{rest}"))
@@ -258,6 +342,16 @@ def test_missing_pairs_file_is_found(model_folder: Path, tmp_path: Path) -> None
     )
     with pytest.raises(UserError, match=r"no\.parquet' does not exist; `posttrain pairs` writes it"):
         check_recipe(load_recipe(write(tmp_path / "pref.yaml", text)))
+
+
+def test_recipe_without_rows_has_nothing_to_show(model_folder: Path, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"query": [0]}), pairs)
+    text = f"stage: pref\nrun: {tmp_path / 'run'}\nmodel: {{path: {model_folder}}}\npairs: [{pairs}]\n"
+    recipe = load_recipe(write(tmp_path / "pref.yaml", text))
+    check_recipe(recipe)
+    with pytest.raises(UserError, match="got --show 2, but a pref recipe has no rows to show; leave --show out"):
+        check_recipe(recipe, show=2)
 
 
 def test_report_of_runs_that_do_not_exist_is_refused(tmp_path: Path) -> None:

@@ -106,6 +106,7 @@ def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
         (["pref"], "RECIPE"),
         (["pref", "x.yaml", "--resme-now"], "--resme-now"),
         (["demo", "x.yaml"], "x.yaml"),
+        (["check", "x.yaml", "--show", "-1"], "--show: got '-1'; need a whole number"),
         (["demo", "--seed", "one"], "--seed"),
     ],
 )
@@ -170,7 +171,11 @@ def test_every_stage_has_its_own_target(tmp_path: Path) -> None:
 
 def test_check_takes_a_recipe_of_any_stage(recipe: Path, calls: list[Call]) -> None:
     assert cli.main(["check", str(recipe)]) == 0
-    assert calls == [(cli.CHECK, (load_recipe(recipe),), {})]
+    assert cli.main(["check", str(recipe), "--show", "3", "seed=1"]) == 0
+    assert calls == [
+        (cli.CHECK, (load_recipe(recipe),), {"show": 0}),
+        (cli.CHECK, (load_recipe(recipe, ["seed=1"]),), {"show": 3}),
+    ]
 
 
 def test_demo_gets_its_folder_and_seed(calls: list[Call]) -> None:

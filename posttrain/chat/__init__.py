@@ -1,32 +1,44 @@
 """Modes, templates and parsing: the only place that knows how thinking is written down."""
 
+from posttrain.chat.contract import Abilities, check_template
 from posttrain.chat.modes import MODES, SAMPLING_DEFAULTS, Mode, SamplingDefaults
-from posttrain.chat.parse import CLOSE, OPEN, Parsed, count_thinking_tokens, parse_completion
+from posttrain.chat.parse import (
+    CLOSE,
+    OPEN,
+    Parsed,
+    count_thinking_tokens,
+    leaves_thinking_open,
+    parse_completion,
+)
 from posttrain.chat.template import (
     Message,
-    Rendered,
     encode_prompt,
     read_template,
-    render_for_training,
     render_prompt,
     require_joinable,
     require_template,
     template_sha256,
 )
 from posttrain.chat.thinking import separate_thinking
+from posttrain.chat.training import Rendered, render_for_training
+from posttrain.chat.turns import ContractError
 
 __all__ = [
     "CLOSE",
     "MODES",
     "OPEN",
     "SAMPLING_DEFAULTS",
+    "Abilities",
+    "ContractError",
     "Message",
     "Mode",
     "Parsed",
     "Rendered",
     "SamplingDefaults",
+    "check_template",
     "count_thinking_tokens",
     "encode_prompt",
+    "leaves_thinking_open",
     "parse_completion",
     "read_template",
     "render_for_training",

@@ -1,10 +1,8 @@
-"""Split a completion into thinking and answer, knowing that the template wrote the opening tag."""
+"""Split a completion into thinking and answer, knowing whether the template wrote the opening tag."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-
-from posttrain.chat.modes import Mode
 
 OPEN = "<think>"
 CLOSE = "</think>"
@@ -21,22 +19,26 @@ class Parsed(NamedTuple):
     is_closed: bool
 
 
-def parse_completion(text: str, mode: Mode) -> Parsed:
+def leaves_thinking_open(prompt: str) -> bool:
+    """Whether a rendered prompt opens the thinking, so that what follows it is thinking without a tag of its own."""
+    return prompt.rstrip().endswith(OPEN)
+
+
+def parse_completion(text: str, *, is_open: bool) -> Parsed:
     """Split `text` (a completion without its end-of-turn token).
 
-    In reasoning mode the template opened the block, so everything up to the first closing tag is thinking. In
-    non-reasoning mode the block was opened and closed by the template: all of it is answer, and a block that the model
-    opens itself is split off as thinking, so that it can be counted as a breach of the mode.
+    Args:
+        text: what the model said.
+        is_open: whether its prompt left the thinking open (`leaves_thinking_open`). Then everything up to the first
+            closing tag is thinking. Else the thinking is a block that the model opens itself, if it thinks at all: as
+            it has to in reasoning mode where the template leaves that to it, and as a breach of the mode elsewhere.
     """
-    if mode == "reasoning":
-        thinking, tag, answer = text.lstrip().removeprefix(OPEN).partition(CLOSE)
-        return Parsed(thinking.strip(), answer.strip(), is_closed=bool(tag))
     stripped = text.lstrip()
-    if stripped.startswith(OPEN):
+    if is_open or stripped.startswith(OPEN):
         thinking, tag, answer = stripped.removeprefix(OPEN).partition(CLOSE)
         return Parsed(thinking.strip(), answer.strip(), is_closed=bool(tag))
     thinking, tag, answer = text.partition(CLOSE)
-    if tag:  # a closing tag of a block that was already closed: what stands before it was meant as thinking
+    if tag:  # a closing tag of a block that nobody opened: what stands before it was meant as thinking
         return Parsed(thinking.strip(), answer.strip(), is_closed=True)
     return Parsed(None, text.strip(), is_closed=True)
 

@@ -1,11 +1,10 @@
-"""Find, install and render chat templates; nothing outside `posttrain.chat` knows the thinking tags."""
+"""Find chat templates and render prompts; nothing outside `posttrain.chat` knows the thinking tags."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from posttrain.chat.modes import Mode
 from posttrain.errors import UserError
@@ -14,15 +13,8 @@ Message = Mapping[str, Any]
 _FOLDER = Path(__file__).parent / "templates"
 
 
-class Rendered(NamedTuple):
-    """One conversation as token ids, with the tokens that the model itself must emit marked."""
-
-    input_ids: list[int]
-    trained: list[bool]
-
-
 def read_template(name_or_path: str) -> str:
-    """The text of a built-in template (`exaone4`) or of a `.jinja` file.
+    """The text of a built-in template (`exaone4`, `qwen3`, `chatml`) or of a `.jinja` file.
 
     Raises:
         UserError: neither a built-in name nor a file.
@@ -49,13 +41,13 @@ def require_template(tokenizer: Any, model_path: str) -> str:
     if not tokenizer.chat_template:
         raise UserError(
             f"the model folder '{model_path}' has no chat template; "
-            "set model.chat_template to a built-in name (exaone4) or a .jinja file"
+            "set model.chat_template to a built-in name (exaone4, qwen3, chatml) or a .jinja file"
         )
     return str(tokenizer.chat_template)
 
 
 def require_joinable(tokenizer: Any) -> None:
-    """Check that texts encoded one by one are their joined text, as `render_for_training` needs.
+    """Check that texts encoded one by one are their joined text, as `posttrain.chat.training` needs.
 
     Raises:
         UserError: the tokenizer puts a space before every text.
@@ -76,15 +68,18 @@ def render_prompt(
     Raises:
         UserError: the template refuses the conversation.
     """
-    with _refusals():
-        text = tokenizer.apply_chat_template(
-            [dict(message) for message in messages],
-            tools=list(tools) if tools else None,
-            add_generation_prompt=True,
-            enable_thinking=mode == "reasoning",
-            tokenize=False,
-        )
-    return str(text)
+    return _render(tokenizer, messages, mode, tools, add_generation_prompt=True)
+
+
+def render_history(
+    tokenizer: Any, messages: Sequence[Message], mode: Mode, tools: Sequence[Mapping[str, Any]] | None = None
+) -> str:
+    """The conversation alone: the prompt without its generation prompt.
+
+    Raises:
+        UserError: the template refuses the conversation.
+    """
+    return _render(tokenizer, messages, mode, tools, add_generation_prompt=False)
 
 
 def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
@@ -92,42 +87,21 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     return list(tokenizer(prompt, add_special_tokens=False)["input_ids"])
 
 
-def render_for_training(
-    tokenizer: Any, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] | None = None
-) -> Rendered:
-    """Token ids of a whole conversation and the mask of the tokens that bear loss.
-
-    What the model says is encoded apart from what the template says, because at inference the prompt is: encoded in one
-    go, a tokenizer may join the newline at the end of the prompt to what follows, or read two newlines as two tokens
-    before a word and as one at the end of a text.
-
-    Raises:
-        UserError: the template refuses the conversation, or marks nothing as the model's own words.
-    """
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    with _refusals():
-        (text,), (spans,) = render_jinja_template(
-            conversations=[[dict(message) for message in messages]],
+def _render(tokenizer: Any, messages: Sequence[Message], mode: Mode, tools: Any, *, add_generation_prompt: bool) -> str:
+    with refusals():
+        text = tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
             tools=list(tools) if tools else None,
-            chat_template=tokenizer.get_chat_template(),
-            return_assistant_tokens_mask=True,
-            **tokenizer.special_tokens_map,
+            add_generation_prompt=add_generation_prompt,
+            enable_thinking=mode == "reasoning",
+            tokenize=False,
         )
-    edges = [0, *(edge for span in spans for edge in span), len(text)]
-    pieces = [text[start:end] for start, end in pairwise(edges)]  # in turn the template's and the model's
-    ids = tokenizer(pieces, add_special_tokens=False)["input_ids"]
-    trained = [number % 2 == 1 for number, piece in enumerate(ids) for _ in piece]
-    if not any(trained):
-        raise UserError(
-            "the chat template marks no token as the model's own; it needs {% generation %} around what the "
-            "assistant says (the built-in template exaone4 has it)"
-        )
-    return Rendered([token for piece in ids for token in piece], trained)
+    return str(text)
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def refusals() -> Iterator[None]:
+    """What a template says against a conversation is the user's error."""
     from jinja2.exceptions import TemplateError
 
     try:

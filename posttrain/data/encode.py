@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from posttrain.chat import MODES, render_for_training
+from posttrain.chat import MODES, ContractError, render_for_training
 from posttrain.data.rows import Row, last_response
 from posttrain.data.tool_calls import check_tools
 from posttrain.data.unusable import RowError
@@ -32,14 +32,16 @@ def encode_row(row: Row, tokenizer: Any, *, max_length: int | None) -> Encoded:
 
     Raises:
         RowError: there is nothing in it to train on, its response is not in its mode, a tool call is broken, the
-            template refuses it, or it is longer than `max_length` tokens.
+            template refuses or changes it, or it is longer than `max_length` tokens.
     """
     messages, mode = row["messages"], row["mode"]
     _check_turns(messages)
     _check_mode(messages, mode)
     check_tools(messages, row.get("tools"))
     try:
-        input_ids, trained = render_for_training(tokenizer, messages, row.get("tools"))
+        input_ids, trained = render_for_training(tokenizer, messages, mode, row.get("tools"))
+    except ContractError as error:
+        raise RowError("changed by the chat template", str(error)) from error
     except UserError as error:
         raise RowError("refused by the chat template", str(error)) from error
     if max_length is not None and len(input_ids) > max_length:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
-from posttrain.chat import require_joinable
+from posttrain.chat import check_template, require_joinable
 from posttrain.data.encode import Encoded, encode_row
 from posttrain.data.rejected import Rejected, check_share, in_words
 from posttrain.data.rows import read_records
@@ -57,10 +57,11 @@ def take_in(data: SFTDataSection, tokenizer: Any) -> list[Intake]:
     """Read and encode every source.
 
     Raises:
-        UserError: two sources have one name, a file cannot be read, the tokenizer will not do, a source has no row that
-            can be used, or too large a share of all rows cannot.
+        UserError: two sources have one name, a file cannot be read, the tokenizer or its template will not do, a
+            source has no row that can be used, or too large a share of all rows cannot.
     """
     require_joinable(tokenizer)
+    check_template(tokenizer)
     names = [source.name or source.path for source in data.sources]
     intakes: list[Intake] = []
     seen: set[bytes] = set()

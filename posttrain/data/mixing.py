@@ -27,6 +27,7 @@ class Mixed(NamedTuple):
     """The training stream, what it takes from each part, and the tokens that each mode contributes to it."""
 
     rows: list[Encoded]
+    stream: Stream  # the part that each of them is drawn from
     plan: MixPlan
     trained_tokens: dict[str, int]
     all_tokens: dict[str, int]
@@ -83,6 +84,7 @@ def mix(parts: Mapping[str, Part], section: MixerSection, *, seed: int) -> Mixed
     plan = plan_of(stream)
     return Mixed(
         rows=rows,
+        stream=stream,
         plan=plan,
         trained_tokens={mode: plan.total(mode).drawn_tokens for mode in MODES},
         all_tokens={mode: sum(len(row.input_ids) for row in rows if MODES[row.mode_id] == mode) for mode in MODES},

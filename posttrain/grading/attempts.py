@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from posttrain.chat import Mode, count_thinking_tokens, parse_completion
+from posttrain.chat import Mode, count_thinking_tokens, leaves_thinking_open, parse_completion, render_prompt
 from rewards.contract import Attempt
+
+ANY_PROMPT = [{"role": "user", "content": "?"}]
 
 
 def read_attempt(
@@ -12,14 +14,17 @@ def read_attempt(
 ) -> Attempt:
     """The attempt that `completion_ids` (with its end-of-turn token, unless truncated) makes at `row`.
 
-    The text is decoded with the tags kept, also where a tokenizer calls them special tokens.
+    The text is decoded with the tags kept, also where a tokenizer calls them special tokens. Whether the prompt or the
+    model itself opens the thinking is read off the template.
     """
     ids = list(completion_ids)
     stops = {tokenizer.eos_token_id, tokenizer.pad_token_id}
     words = ids
     while words and words[-1] in stops:
         words = words[:-1]
-    parsed = parse_completion(tokenizer.decode(words, skip_special_tokens=False), mode)
+    # The row's own prompt would end in the same way: rendering it for each of its many responses would only cost more.
+    is_open = leaves_thinking_open(render_prompt(tokenizer, ANY_PROMPT, mode))
+    parsed = parse_completion(tokenizer.decode(words, skip_special_tokens=False), is_open=is_open)
     return Attempt(
         prompt=[dict(message) for message in row["messages"]],
         answer=parsed.answer,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.chat import CLOSE, MODES, OPEN, Mode, Parsed, count_thinking_tokens, parse_completion
+from posttrain.chat import CLOSE, OPEN, Parsed, count_thinking_tokens, leaves_thinking_open, parse_completion
 from posttrain.models.tokenizer import train_tokenizer
 
 
@@ -24,8 +24,8 @@ from posttrain.models.tokenizer import train_tokenizer
         ("t <think> u</think>a", Parsed("t <think> u", "a", is_closed=True)),
     ],
 )
-def test_in_reasoning_all_up_to_the_first_closing_tag_is_thinking(text: str, expected: Parsed) -> None:
-    assert parse_completion(text, "reasoning") == expected
+def test_where_the_prompt_opened_it_all_up_to_the_first_closing_tag_is_thinking(text: str, expected: Parsed) -> None:
+    assert parse_completion(text, is_open=True) == expected
 
 
 @pytest.mark.parametrize(
@@ -40,39 +40,55 @@ def test_in_reasoning_all_up_to_the_first_closing_tag_is_thinking(text: str, exp
         ("a mentions <think> here", Parsed(None, "a mentions <think> here", is_closed=True)),
     ],
 )
-def test_without_reasoning_a_block_of_the_models_own_is_split_off(text: str, expected: Parsed) -> None:
-    assert parse_completion(text, "non_reasoning") == expected
+def test_elsewhere_a_block_of_the_models_own_is_split_off(text: str, expected: Parsed) -> None:
+    assert parse_completion(text, is_open=False) == expected
 
 
-@given(st.lists(st.sampled_from([OPEN, CLOSE, "a", " ", "\n", "가"])).map("".join), st.sampled_from(MODES))
-def test_parsing_loses_no_words(text: str, mode: Mode) -> None:
-    parsed = parse_completion(text, mode)
+@pytest.mark.parametrize(
+    ("prompt", "is_open"),
+    [
+        ("[|assistant|]\n<think>\n", True),
+        ("<|im_start|>assistant\n<think>", True),
+        ("[|assistant|]\n<think>\n\n</think>\n\n", False),
+        ("<|im_start|>assistant\n", False),
+        ("[|user|]\n<think>[|endofturn|]\n[|assistant|]\n", False),
+    ],
+)
+def test_prompt_leaves_the_thinking_open_where_it_ends_in_the_opening_tag(prompt: str, is_open: bool) -> None:
+    assert leaves_thinking_open(prompt) == is_open
+
+
+@given(st.lists(st.sampled_from([OPEN, CLOSE, "a", " ", "\n", "가"])).map("".join), st.booleans())
+def test_parsing_loses_no_words(text: str, is_open: bool) -> None:
+    parsed = parse_completion(text, is_open=is_open)
     words = text.replace(OPEN, "").replace(CLOSE, "").split()
     kept = f"{parsed.thinking or ''} {parsed.answer}".replace(OPEN, "").replace(CLOSE, "").split()
     assert "".join(kept) == "".join(words)
     assert parsed.is_closed or not parsed.answer
 
 
-def count(tokenizer: Any, text: str, mode: Mode) -> int:
+def count(tokenizer: Any, text: str, *, is_open: bool) -> int:
     ids = tokenizer(text)["input_ids"]
-    return count_thinking_tokens(tokenizer, ids, parse_completion(text, mode))
+    return count_thinking_tokens(tokenizer, ids, parse_completion(text, is_open=is_open))
 
 
 @pytest.mark.parametrize(
-    ("text", "mode", "tokens"),
+    ("text", "is_open", "tokens"),
     [
-        ("12</think>345", "reasoning", 2),  # every digit is one token
-        ("</think>345", "reasoning", 0),
-        ("12345", "reasoning", 5),
-        ("1</think>2</think>3", "reasoning", 1),
-        ("12345", "non_reasoning", 0),
-        ("<think>12</think>345", "non_reasoning", 3),  # the opening tag is a token that the model spent
-        ("<think>12345", "non_reasoning", 6),
-        ("12</think>345", "non_reasoning", 2),
+        ("12</think>345", True, 2),  # every digit is one token
+        ("</think>345", True, 0),
+        ("12345", True, 5),
+        ("1</think>2</think>3", True, 1),
+        ("12345", False, 0),
+        ("<think>12</think>345", False, 3),  # the opening tag is a token that the model spent
+        ("<think>12345", False, 6),
+        ("12</think>345", False, 2),
     ],
 )
-def test_thinking_tokens_are_those_before_the_closing_tag(tokenizer: Any, text: str, mode: Mode, tokens: int) -> None:
-    assert count(tokenizer, text, mode) == tokens
+def test_thinking_tokens_are_those_before_the_closing_tag(
+    tokenizer: Any, text: str, is_open: bool, tokens: int
+) -> None:
+    assert count(tokenizer, text, is_open=is_open) == tokens
 
 
 def test_closing_tag_of_several_tokens_is_found_too() -> None:
@@ -85,12 +101,12 @@ def test_closing_tag_of_several_tokens_is_found_too() -> None:
     core.decoder = decoders.Fuse()
     for unknown in ({}, {"unk_token": "?"}):
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, **unknown)
-        assert count(tokenizer, "12</think>345", "reasoning") == 2 + len("</think>")
-        assert count(tokenizer, "12345", "reasoning") == 5
-        assert count(tokenizer, "12345", "non_reasoning") == 0
+        assert count(tokenizer, "12</think>345", is_open=True) == 2 + len("</think>")
+        assert count(tokenizer, "12345", is_open=True) == 5
+        assert count(tokenizer, "12345", is_open=False) == 0
 
 
 def test_tag_that_is_a_special_token_counts_the_same() -> None:
     tokenizer = train_tokenizer(["1"], vocab_size=270, chat_template="x")
     tokenizer.add_special_tokens({"additional_special_tokens": [OPEN, CLOSE]})
-    assert count(tokenizer, "12</think>345", "reasoning") == 2
+    assert count(tokenizer, "12</think>345", is_open=True) == 2

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from posttrain.chat import (
     MODES,
     Mode,
+    Rendered,
     encode_prompt,
     parse_completion,
     read_template,
@@ -20,6 +21,7 @@ from posttrain.chat import (
     require_template,
     template_sha256,
 )
+from posttrain.data.rows import last_response
 from posttrain.errors import UserError
 from posttrain.models.tokenizer import train_tokenizer
 
@@ -56,15 +58,21 @@ def call(arguments: Any, name: str = "날씨_찾기") -> dict[str, Any]:
     return {"id": "1", "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
+def render(tokenizer: Any, messages: Messages, tools: Any = None) -> Rendered:
+    """As a row of the mode that its last response shows."""
+    thinks = any(message.get("reasoning_content") for message in last_response(messages))
+    return render_for_training(tokenizer, messages, "reasoning" if thinks else "non_reasoning", tools)
+
+
 def whole_text(tokenizer: Any, messages: Messages, tools: Any = None) -> str:
-    return str(tokenizer.decode(render_for_training(tokenizer, messages, tools).input_ids))
+    return str(tokenizer.decode(render(tokenizer, messages, tools).input_ids))
 
 
 def trained_texts(tokenizer: Any, messages: Messages, tools: Any = None) -> list[str]:
     """Each run of tokens that bears loss, as text."""
     runs: list[list[int]] = []
     previous = False
-    for token, is_trained in zip(*render_for_training(tokenizer, messages, tools), strict=True):
+    for token, is_trained in zip(*render(tokenizer, messages, tools), strict=True):
         if is_trained:
             runs = runs if previous else [*runs, []]
             runs[-1].append(token)
@@ -73,7 +81,7 @@ def trained_texts(tokenizer: Any, messages: Messages, tools: Any = None) -> list
 
 
 def trained_ids(tokenizer: Any, messages: Messages, tools: Any = None) -> list[int]:
-    rendered = render_for_training(tokenizer, messages, tools)
+    rendered = render(tokenizer, messages, tools)
     return [token for token, is_trained in zip(*rendered, strict=True) if is_trained]
 
 
@@ -102,21 +110,19 @@ def test_without_reasoning_the_prompt_closes_an_empty_thinking(tokenizer: Any, l
 def test_null_thinking_is_no_thinking(tokenizer: Any) -> None:
     """Parquet fills columns that only some rows have."""
     null = {"role": "assistant", "content": "b", "reasoning_content": None, "tool_calls": None}
-    assert render_for_training(tokenizer, [user("a"), null]) == render_for_training(
-        tokenizer, [user("a"), assistant("b")]
-    )
+    assert render(tokenizer, [user("a"), null]) == render(tokenizer, [user("a"), assistant("b")])
 
 
 def test_what_is_trained_parses_back(tokenizer: Any) -> None:
     for question, thinking, answer in EXCHANGES.values():
         (said,) = trained_texts(tokenizer, [user(question), assistant(answer, thinking)])
-        assert parse_completion(said.removesuffix(END), "reasoning") == (thinking, answer, True)
+        assert parse_completion(said.removesuffix(END), is_open=True) == (thinking, answer, True)
         (said,) = trained_texts(tokenizer, [user(question), assistant(answer)])
-        assert parse_completion(said.removesuffix(END), "non_reasoning") == (None, answer, True)
+        assert parse_completion(said.removesuffix(END), is_open=False) == (None, answer, True)
 
 
 def test_end_of_turn_is_trained_and_the_newline_after_it_is_not(tokenizer: Any) -> None:
-    rendered = render_for_training(tokenizer, [user("a"), assistant("b")])
+    rendered = render(tokenizer, [user("a"), assistant("b")])
     assert rendered.input_ids[-2] == tokenizer.eos_token_id
     assert rendered.trained[-2:] == [True, False]
     assert tokenizer.decode(rendered.input_ids[-1:]) == "\n"
@@ -140,7 +146,7 @@ def test_prompt_then_trained_tokens_are_the_whole_conversation(
     thinking = thinking.strip("\n") or "x"
     reply = assistant(answer, thinking if mode == "reasoning" else None)
     for each in (tokenizer, greedy_tokenizer):
-        rendered = render_for_training(each, [user(question), reply])
+        rendered = render(each, [user(question), reply])
         prompt = encode_prompt(each, render_prompt(each, [user(question)], mode))
         said = trained_ids(each, [user(question), reply])
         newline = encode_prompt(each, "\n")
@@ -157,7 +163,7 @@ def test_prompt_ends_in_the_same_tokens_when_trained(greedy_tokenizer: Any, answ
     in_one_go = greedy_tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
     prompt = encode_prompt(greedy_tokenizer, render_prompt(greedy_tokenizer, messages[:1], "non_reasoning"))
     assert in_one_go[: len(prompt)] != prompt
-    assert render_for_training(greedy_tokenizer, messages).input_ids[: len(prompt)] == prompt
+    assert render(greedy_tokenizer, messages).input_ids[: len(prompt)] == prompt
 
 
 def test_tokenizer_that_adds_spaces_is_refused(tokenizer: Any) -> None:
@@ -301,18 +307,18 @@ def test_refused_conversations_are_the_users_error(tokenizer: Any, messages: Mes
     with pytest.raises(UserError, match=problem):
         render_prompt(tokenizer, messages, "reasoning")
     with pytest.raises(UserError, match="the chat template refuses this conversation"):
-        render_for_training(tokenizer, [*messages, assistant("a")] if messages else messages)
+        render(tokenizer, [*messages, assistant("a")] if messages else messages)
 
 
 def test_template_without_generation_marks_is_refused(tokenizer: Any) -> None:
     plain = train_tokenizer(["a"], vocab_size=270, chat_template="{{ messages[0].content }}")
     with pytest.raises(UserError, match="generation"):
-        render_for_training(plain, [user("q"), assistant("a")])
+        render(plain, [user("q"), assistant("a")])
 
 
 def test_conversation_without_response_has_nothing_to_train(tokenizer: Any) -> None:
     with pytest.raises(UserError, match="marks no token"):
-        render_for_training(tokenizer, [user("q")])
+        render(tokenizer, [user("q")])
 
 
 # --- finding templates ---
@@ -323,7 +329,9 @@ def test_template_is_found_by_name_and_by_path(tmp_path: Path) -> None:
     path.write_text("{{ '한국어' }}", encoding="utf-8")
     assert read_template(str(path)) == "{{ '한국어' }}"
     assert "{%- generation -%}" in read_template("exaone4")
-    with pytest.raises(UserError, match=r"'exaone5' is neither a built-in template \(exaone4\) nor a file"):
+    with pytest.raises(
+        UserError, match=r"'exaone5' is neither a built-in template \(chatml, exaone4, qwen3\) nor a file"
+    ):
         read_template("exaone5")
 
 

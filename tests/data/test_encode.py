@@ -29,7 +29,7 @@ def refusal(tokenizer: Any, row: dict[str, Any], max_length: int | None = None) 
 def test_labels_are_the_tokens_themselves_where_the_model_speaks_and_ignored_elsewhere(tokenizer: Any) -> None:
     for row, mode in ((DIRECT, "non_reasoning"), (THOUGHT, "reasoning")):
         encoded = encode(tokenizer, row)
-        ids, trained = render_for_training(tokenizer, row["messages"])
+        ids, trained = render_for_training(tokenizer, row["messages"], row["mode"])
         assert encoded.input_ids == ids
         assert [label != IGNORED for label in encoded.labels] == trained
         assert all(label in (token, -100) for token, label in zip(ids, encoded.labels, strict=True))

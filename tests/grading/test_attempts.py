@@ -1,8 +1,10 @@
+from copy import copy
 from typing import Any
 
 import pytest
 
-from posttrain.chat import encode_prompt
+from posttrain.chat import encode_prompt, read_template
+from posttrain.evals.metrics import is_in_mode
 from posttrain.grading import empty_attempt, read_attempt
 from posttrain.models.tokenizer import train_tokenizer
 from rewards.contract import Attempt
@@ -61,6 +63,32 @@ def test_thinking_in_a_direct_answer_is_seen_also_when_it_never_ends(tokenizer: 
     read = attempt(tokenizer, text, mode="non_reasoning")
     assert (read.thinking or "").startswith("12")
     assert read.num_thinking_tokens == spent
+
+
+@pytest.fixture
+def qwen3(tokenizer: Any) -> Any:
+    """A template that leaves it to the model to open its thinking."""
+    other = copy(tokenizer)
+    other.chat_template = read_template("qwen3")
+    return other
+
+
+@pytest.mark.parametrize(
+    ("text", "thinking", "answer", "spent"),
+    [
+        ("<think>12</think>3[|endofturn|]", "12", "3", 3),
+        ("3[|endofturn|]", None, "3", 0),
+        ("<think>12", "12", "", 3),
+        ("12</think>3[|endofturn|]", "12", "3", 2),
+    ],
+)
+def test_where_the_model_opens_its_thinking_an_answer_without_it_is_an_answer(
+    qwen3: Any, text: str, thinking: str | None, answer: str, spent: int
+) -> None:
+    """Under a template that opens it for the model, the same words would be thinking that never ends."""
+    read = attempt(qwen3, text)
+    assert (read.thinking, read.answer, read.num_thinking_tokens) == (thinking, answer, spent)
+    assert is_in_mode(read) == bool(thinking and answer)
 
 
 def test_padding_is_no_part_of_the_text(tokenizer: Any) -> None:

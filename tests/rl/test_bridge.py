@@ -22,6 +22,9 @@ class Letters:
     def convert_tokens_to_ids(self, token: str) -> None:
         return None
 
+    def apply_chat_template(self, messages: list[dict[str, str]], **settings: Any) -> str:
+        return messages[-1]["content"]
+
 
 calls: list[str] = []
 

@@ -120,6 +120,20 @@ def test_model_without_chat_template_is_refused(sft_recipe_file: Path, model_fol
     assert not Path(recipe.run).exists()
 
 
+def test_template_that_trains_something_else_is_refused_before_the_run_has_a_folder(
+    sft_recipe_file: Path, tmp_path: Path
+) -> None:
+    """The rows have one turn each; it is in the second turn that this template goes wrong."""
+    template = read_template("exaone4")
+    kept = template.replace("{%- if loop.index0 > last_user.index and message", "{%- if message")
+    assert kept != template
+    (tmp_path / "kept.jinja").write_text(kept)
+    recipe = load(sft_recipe_file, f"model.chat_template={tmp_path / 'kept.jinja'}")
+    with pytest.raises(UserError, match=r"'system and two turns, ko', reasoning, turn 1 \(message 2, assistant\)"):
+        run_stage(recipe, resume=False)
+    assert not (tmp_path / "run").exists()
+
+
 def test_mix_is_described_in_one_line(sft_recipe_file: Path, tokenizer: Any) -> None:
     recipe = load(sft_recipe_file)
     mixed = plan(recipe, take_in(recipe.data, tokenizer))
