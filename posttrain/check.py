@@ -43,7 +43,7 @@ def check_recipe(recipe: AnyRecipe) -> None:
 
 
 def _sft(recipe: SFTRecipe) -> Plan:
-    from posttrain.data.intake import describe_intake, take_in
+    from posttrain.data.intake import describe_encoding, describe_intake, take_in
     from posttrain.data.mix_table import mix_table
     from posttrain.models.load import load_tokenizer, read_config
     from posttrain.sft.stage import plan, training_arguments
@@ -54,12 +54,13 @@ def _sft(recipe: SFTRecipe) -> Plan:
     mixed, arguments = plan(recipe, intakes), training_arguments(recipe)
     lora_config(recipe.lora)
     require_steps(len(mixed.rows), samples_per_step(arguments), "rows in the mix")
-    longest = max(len(row.input_ids) for row in mixed.rows)
+    longest = int(mixed.num_tokens.max())
     _require_fits(longest, read_config(recipe.model), "the longest row")
     tokens = "; ".join(
         f"{mode}: {n:,} trained of {mixed.all_tokens[mode]:,}" for mode, n in mixed.trained_tokens.items()
     )
     return {
+        "encoding": describe_encoding(intakes),
         "data": f"\n{'':<13}".join(describe_intake(intakes)) or "nothing set aside, inferred, converted or repeated",
         "rows": f"{len(mixed.rows):,} (longest {longest} tokens)",
         "tokens": tokens,

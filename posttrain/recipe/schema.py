@@ -75,13 +75,15 @@ class SFTDataSection(DataSection):
 
     `max_length`: the longest row in tokens, null for any. `too_long`: whether longer ones count as rejected (`reject`)
     or are left out as a choice (`drop`). `rejected_max_share`: of all rows; with more rejected the run does not start.
-    `drop_duplicates`: leave out what says the same as an earlier row; else it is reported only.
+    `drop_duplicates`: leave out what says the same as an earlier row; else it is reported only. `workers`: processes
+    that encode, null for the cores; small data is done before another process would have started.
     """
 
     max_length: int | None = field(default=None, metadata=AT_LEAST_ONE)
     too_long: Literal["reject", "drop"] = "reject"
     rejected_max_share: float = field(default=0.01, metadata=SHARE)
     drop_duplicates: bool = False
+    workers: int | None = field(default=None, metadata=AT_LEAST_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
+import numpy as np
 from datasets import Dataset
 from rich.markup import escape
 from trl import SFTConfig
 
 from posttrain.chat import require_template
-from posttrain.data.intake import Intake, describe_intake, take_in
+from posttrain.data.encode import Encoded
+from posttrain.data.intake import Intake, describe_encoding, describe_intake, take_in
 from posttrain.data.mixing import Mixed, mix, parts_of
 from posttrain.data.rejected import write_rejected
 from posttrain.data.rows import source_files
@@ -41,13 +44,13 @@ def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
     with run:
         if run.is_main:
             write_rejected(run.folder / "rejected.jsonl", [each for intake in intakes for each in intake.rejected])
-            for line in describe_intake(intakes):
+            for line in (describe_encoding(intakes), *describe_intake(intakes)):
                 say(f"  {escape(line)}")
             say(describe(mixed))
         trainer = UnifiedSFTTrainer(
             model=load_model(recipe.model, tokenizer),
             args=arguments,
-            train_dataset=Dataset.from_list([_columns(row) for row in mixed.rows]),
+            train_dataset=lazy_dataset(mixed.rows),
             processing_class=tokenizer,
             data_collator=UnifiedCollator(pad_token_id=tokenizer.pad_token_id),
             peft_config=lora,
@@ -78,6 +81,7 @@ def training_arguments(recipe: SFTRecipe) -> SFTConfig:
         "trainer",
         **fixed_arguments(recipe.run, recipe.model, recipe.seed),
         max_length=None,
+        remove_unused_columns=False,  # it would drop `place`; what else is in a row, the collator leaves out
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
     )
@@ -89,5 +93,16 @@ def describe(mixed: Mixed) -> str:
     return f"  {len(mixed.rows):,} rows; trained tokens: {', '.join(parts)}; ratio {mixed.ratio:.3f}"
 
 
-def _columns(row: Any) -> dict[str, Any]:
-    return {"input_ids": row.input_ids, "labels": row.labels, MODE_COLUMN: row.mode_id}
+def lazy_dataset(rows: Sequence[Encoded]) -> Dataset:
+    """The rows as TRL wants them, each read when its turn comes: the data set itself holds only their places."""
+    places = Dataset.from_dict({"place": np.arange(len(rows))})
+    return places.with_transform(partial(_columns, rows))
+
+
+def _columns(rows: Sequence[Encoded], batch: dict[str, list[int]]) -> dict[str, list[Any]]:
+    read = [rows[place] for place in batch["place"]]
+    return {
+        "input_ids": [row.input_ids for row in read],
+        "labels": [row.labels for row in read],
+        MODE_COLUMN: [row.mode_id for row in read],
+    }
