@@ -41,8 +41,9 @@ def _encoded(record: Record, tokenizer: Any) -> dict[str, Any]:
 
 def _columns(encoded: Encoded) -> dict[str, Any]:
     ids = np.array(encoded.input_ids, dtype=np.int32)
-    is_trained = np.array(encoded.labels) != IGNORED
-    spans = np.flatnonzero(np.diff(is_trained, prepend=False, append=False)).astype(np.int32)
+    is_trained = np.zeros(len(ids) + 2, dtype=bool)  # with a token before and after that are not
+    is_trained[1:-1] = np.array(encoded.labels) != IGNORED
+    spans = np.flatnonzero(is_trained[1:] != is_trained[:-1]).astype(np.int32)
     # Where the loss is tells modes apart, and tools and messages are in the tokens.
     digest = blake2b(np.concatenate([[len(ids)], ids, spans]).tobytes(), digest_size=16).digest()
     return {

@@ -52,13 +52,12 @@ class Drawn(Sequence[Encoded]):
     def __getitem__(self, index: int | slice) -> "Encoded | Drawn":
         if isinstance(index, slice):
             return Drawn(self._rows, self._source_ids[index], self._places[index])
-        rows = self._rows[self._source_ids[index]]
-        return rows[int(self._places[index])]
+        return self._rows[int(self._source_ids[index])][int(self._places[index])]
 
     def numbers(self, name: str) -> npt.NDArray[Any]:
         """A column of numbers, as of `EncodedRows`: one for each draw, without reading any row."""
         firsts = np.cumsum([0, *(len(rows) for rows in self._rows)])
-        of_all = np.concatenate([rows.numbers(name) for rows in self._rows])
+        of_all: npt.NDArray[Any] = np.concatenate([rows.numbers(name) for rows in self._rows])
         return of_all[firsts[self._source_ids] + self._places]
 
     @cached_property
