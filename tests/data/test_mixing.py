@@ -69,6 +69,15 @@ def test_reported_tokens_are_those_of_the_rows(sources: list[Source], tokenizer:
         assert 0 < result.trained_tokens[mode] < result.all_tokens[mode]
 
 
+def test_counts_by_draw_are_those_of_the_rows_drawn(sources: list[Source], tokenizer: Any) -> None:
+    result = mixed(sources, tokenizer)
+    assert result.num_tokens.tolist() == [len(row.input_ids) for row in result.rows]
+    assert result.rows.numbers("trained_tokens").tolist() == [row.trained_tokens for row in result.rows]
+    some = result.rows[5:9]
+    assert some.num_tokens.tolist() == [len(result.rows[draw].input_ids) for draw in range(5, 9)]
+    assert list(some) == list(result.rows)[5:9]
+
+
 def test_order_is_the_seeds(sources: list[Source], tokenizer: Any) -> None:
     first = mixed(sources, tokenizer, seed=3)
     again, other = (mixed(sources, tokenizer, seed=seed) for seed in (3, 4))

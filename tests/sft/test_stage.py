@@ -10,11 +10,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from posttrain.chat import read_template, template_sha256
+from posttrain.data.encode import Encoded
 from posttrain.data.intake import take_in
 from posttrain.errors import UserError
 from posttrain.recipe import SFTRecipe, load_recipe
 from posttrain.sft import UnifiedSFTTrainer, stage
-from posttrain.sft.stage import describe, plan, run_stage, training_arguments
+from posttrain.sft.stage import describe, lazy_dataset, plan, run_stage, training_arguments
 
 
 def load(path: Path, *overrides: str) -> SFTRecipe:
@@ -126,6 +127,20 @@ def test_mix_is_described_in_one_line(sft_recipe_file: Path, tokenizer: Any) -> 
         f"  {len(mixed.rows)} rows; trained tokens: reasoning {reasoning:,}, non_reasoning {direct:,}; "
         f"ratio {reasoning / direct:.3f}"
     )
+
+
+def test_row_is_read_when_its_turn_comes() -> None:
+    class Watched(list[Encoded]):
+        def __getitem__(self, index: Any) -> Any:
+            read.append(index)
+            return super().__getitem__(index)
+
+    read: list[int] = []
+    rows = lazy_dataset(Watched([Encoded([number], [number], number % 2) for number in range(4)]))
+    assert len(rows) == 4
+    assert read == []
+    assert rows[2] == {"input_ids": [2], "labels": [2], "mode_id": 0}
+    assert read == [2]
 
 
 # --- a run ---
