@@ -20,7 +20,7 @@ from posttrain.data.rows import Piece, read_pieces
 from posttrain.errors import UserError
 from posttrain.recipe import Source
 
-# A worker starts in about a second of CPU time (it unpickles a tokenizer, and imports no torch).
+# The first worker starts in about a second of CPU time: imports (no torch is among them) and the tokenizer.
 WORTH_WORKERS_S = 3.0
 
 
@@ -90,12 +90,12 @@ class Encoder:
             ) from error
 
     def _start(self) -> ProcessPoolExecutor:
+        # A fork of this process would inherit the threads of torch and CUDA in whatever state they are. The server has
+        # none; it imports once what every worker needs, and the main script.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["__main__", __name__, type(self._tokenizer).__module__])
         return ProcessPoolExecutor(
-            self._num_workers,
-            # A fork would inherit the threads of torch and CUDA in whatever state they are.
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin,
-            initargs=(self._tokenizer,),
+            self._num_workers, mp_context=context, initializer=_begin, initargs=(self._tokenizer,)
         )
 
 

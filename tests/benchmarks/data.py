@@ -33,6 +33,7 @@ import numpy as np  # noqa: E402
 from data_mixers import Source, plan_of  # noqa: E402
 from data_mixers.by_tokens import ByTokens  # noqa: E402
 from posttrain.chat import read_template  # noqa: E402
+from posttrain.data.encode import encode_row  # noqa: E402
 from posttrain.data.encoder import Encoder  # noqa: E402
 from posttrain.data.intake import take_in  # noqa: E402
 from posttrain.data.mixing import mix, parts_of  # noqa: E402
@@ -93,11 +94,13 @@ def bench_planning(num_rows: int) -> None:
         )
 
 
-def bench_encoding(path: Path, num_rows: int, rounds: int) -> None:
+def bench_encoding(path: Path, rounds: int) -> None:
     """Print rows a second of both, and the median of the rounds' ratios."""
     source = DataSource(path=str(path))
     tokenizer = tokenizer_for(path)
-    table = datasets.Dataset.from_list([{"messages": row["messages"]} for row in read_rows(source)])
+    rows = read_rows(source)
+    table = datasets.Dataset.from_list([{"messages": row["messages"]} for row in rows])
+    mean = sum(len(encode_row(row, tokenizer).input_ids) for row in rows[:100]) / 100
     datasets.disable_progress_bars()
     datasets.disable_caching()
 
@@ -116,8 +119,9 @@ def bench_encoding(path: Path, num_rows: int, rounds: int) -> None:
         ours, theirs = zip(*(tuple(map(cpu_seconds, works)) for _ in range(rounds)), strict=True)
         ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
         say(
-            f"encoding   {num_rows:,} rows, {processes} process(es): {num_rows / statistics.median(ours):,.0f} rows a "
-            f"CPU second, datasets.map {num_rows / statistics.median(theirs):,.0f}: {ratio:.2f} times as many"
+            f"encoding   {len(rows):,} rows of {mean:,.0f} tokens, {processes} process(es): "
+            f"{len(rows) / statistics.median(ours):,.0f} rows a CPU second, datasets.map "
+            f"{len(rows) / statistics.median(theirs):,.0f}: {ratio:.2f} times as many"
         )
 
 
@@ -126,7 +130,7 @@ def bench_reading(path: Path) -> None:
     tokenizer = tokenizer_for(path)
     data = SFTDataSection(sources=[DataSource(path=str(path))], workers=1)
     take_in(data, tokenizer)
-    hit = statistics.median(cpu_seconds(lambda: take_in(data, tokenizer)) for _ in range(5))
+    hit = cpu_seconds(lambda: [take_in(data, tokenizer) for _ in range(20)]) / 20
     rows = take_in(data, tokenizer)[0].rows
     order = np.random.default_rng(0).permutation(len(rows))
     seconds = cpu_seconds(lambda: [rows[int(place)] for place in order])
@@ -138,13 +142,19 @@ def bench_reading(path: Path) -> None:
 def bench_memory(folder: Path, num_rows: int) -> None:
     """Print the peak, above what the libraries take, of encoding and planning short rows and ten times as long ones."""
     for digits in (200, 2_000):
-        path = folder / f"{digits}.jsonl"
-        answers = ({"role": "assistant", "content": f"{number:0{digits}}"} for number in range(num_rows))
-        rows = ({"messages": [{"role": "user", "content": "?"}, answer]} for answer in answers)
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path = write_rows(folder, num_rows, digits)
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
             tokens, megabytes = fresh.apply(encode_and_plan, (path, tokenizer_for(path)))
         say(f"memory     {num_rows:,} rows, {tokens:,} tokens, encoded and planned: {megabytes:,.0f} MB")
+
+
+def write_rows(folder: Path, num_rows: int, digits: int) -> Path:
+    """A file of rows whose answer has a token for every digit."""
+    path = folder / f"{digits}.jsonl"
+    answers = ({"role": "assistant", "content": f"{number:0{digits}}"} for number in range(num_rows))
+    rows = ({"messages": [{"role": "user", "content": "?"}, answer]} for answer in answers)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
 
 
 def encode_and_plan(path: Path, tokenizer: Any) -> tuple[int, float]:
@@ -164,11 +174,17 @@ def tokenizer_for(path: Path) -> Any:
 
 
 def cpu_seconds(work: Callable[[], object]) -> float:
-    """CPU time of this process and of those that it started and that ended."""
-    began = os.times()
+    """CPU time of this process and of all below it."""
+    began = cpu_time(os.getpid())
     work()
-    ended = os.times()
-    return sum(ended[:4]) - sum(began[:4])
+    return cpu_time(os.getpid()) - began
+
+
+def cpu_time(pid: int) -> float:
+    """Seconds so far of a process, of its children that live, and of those that it has waited for."""
+    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK") + sum(cpu_time(int(child)) for child in children)
 
 
 def main() -> None:
@@ -184,7 +200,8 @@ def main() -> None:
         os.environ["HF_DATASETS_CACHE"] = str(folder / "cache")  # of the processes that this one starts
         datasets.config.HF_DATASETS_CACHE = folder / "cache"
         path = write_data(folder, 0, Sizes(sft_reasoning=options.encode))["sft_reasoning"]
-        bench_encoding(path, options.encode, options.rounds)
+        for each in (path, write_rows(folder, options.encode // 10, 2_000)):
+            bench_encoding(each, options.rounds)
         bench_reading(path)
         bench_memory(folder, options.encode // 10)
 
