@@ -62,7 +62,7 @@ def check_recipe(recipe: AnyRecipe, show: int = 0) -> None:
 
 def _sft(recipe: SFTRecipe) -> Checked:
     from posttrain.chat import check_template
-    from posttrain.data.intake import describe_intake, take_in
+    from posttrain.data.intake import describe_encoding, describe_intake, take_in
     from posttrain.data.mix_table import mix_table
     from posttrain.examples import rows_of_mix
     from posttrain.models.load import load_tokenizer, read_config
@@ -82,7 +82,7 @@ def _sft(recipe: SFTRecipe) -> Checked:
     lora_config(recipe.lora)
     unit = "packs" if samples.pack_tokens else "samples"
     require_steps(len(samples), samples_per_step(arguments), "packs" if samples.pack_tokens else "rows in the mix")
-    longest = max(len(row.input_ids) for row in mixed.rows)
+    longest = int(mixed.num_tokens.max())
     _require_fits(longest, read_config(recipe.model), "the longest row")
     tokens = "; ".join(
         f"{mode}: {n:,} trained of {mixed.all_tokens[mode]:,}" for mode, n in mixed.trained_tokens.items()
@@ -90,6 +90,7 @@ def _sft(recipe: SFTRecipe) -> Checked:
     notes = f"\n{'':<13}".join(describe_intake([*intakes, *held_out]))
     told: dict[str, str | Table] = {
         "template": str(check_template(tokenizer)),
+        "encoding": describe_encoding([*intakes, *held_out]),
         "data": notes or "nothing set aside, inferred, converted or repeated",
         "rows": f"{len(mixed.rows):,} (longest {longest} tokens)",
         "tokens": tokens,

@@ -1,7 +1,10 @@
 """A tiny data set, tokenizer and hybrid model, made once; heavy libraries are imported by those who ask for them."""
 
+import atexit
 import json
 import os
+import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other
+# What the tests encode is theirs alone: the cache of whoever runs them stays as it is.
+os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="posttrain-tests-")
+atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 prepare_environment()  # before anything imports the heavy libraries
 
 

@@ -54,6 +54,7 @@ def test_plan_of_an_sft_recipe_says_rows_tokens_ratio_and_steps(
     assert said["ratio"] == f"{mixed.ratio:.3f} reasoning : non-reasoning, in trained tokens"
     for mode in ("reasoning", "non_reasoning"):
         assert f"{mode}: {mixed.trained_tokens[mode]:,} trained of {mixed.all_tokens[mode]:,}" in said["tokens"]
+    assert plan(sft_recipe_file)["encoding"] == "150 rows from the cache"
     assert said["steps"] == "6 optimizer steps of 6 samples on 1 process(es)"
     assert not (tmp_path / "run").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["sft.yaml"]

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -472,7 +473,7 @@ def test_writer_that_fails_mid_way_leaves_the_old_file_and_nothing_else(tmp_path
 
 
 def test_lines_written_aside_do_not_follow_what_a_killed_process_of_the_same_number_left(tmp_path: Path) -> None:
-    (tmp_path / f".rows.jsonl.{os.getpid()}.aside").write_text('{"half": ')
+    (tmp_path / f".rows.jsonl.{platform.node()}.{os.getpid()}.aside").write_text('{"half": ')
     with written_aside(tmp_path / "rows.jsonl") as aside:
         append_json_lines(aside, [{"a": 1}])
         assert not (tmp_path / "rows.jsonl").exists()

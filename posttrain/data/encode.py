@@ -10,7 +10,6 @@ from posttrain.errors import UserError
 
 IGNORED = -100  # the label of a token that bears no loss
 ROLES = ("system", "user", "assistant", "tool")
-TOO_LONG = "too long"
 
 
 class Encoded(NamedTuple):
@@ -27,12 +26,12 @@ class Encoded(NamedTuple):
         return sum(label != IGNORED for label in self.labels)
 
 
-def encode_row(row: Row, tokenizer: Any, *, max_length: int | None) -> Encoded:
-    """Encode a row as `read_rows` gives it; a row is never cut.
+def encode_row(row: Row, tokenizer: Any) -> Encoded:
+    """Encode a row as `read_rows` gives it.
 
     Raises:
-        RowError: there is nothing in it to train on, its response is not in its mode, a tool call is broken, the
-            template refuses or changes it, or it is longer than `max_length` tokens.
+        RowError: there is nothing in it to train on, its response is not in its mode, a tool call is broken, or the
+            template refuses or changes it.
     """
     messages, mode = row["messages"], row["mode"]
     _check_turns(messages)
@@ -44,13 +43,6 @@ def encode_row(row: Row, tokenizer: Any, *, max_length: int | None) -> Encoded:
         raise RowError("changed by the chat template", str(error)) from error
     except UserError as error:
         raise RowError("refused by the chat template", str(error)) from error
-    if max_length is not None and len(input_ids) > max_length:
-        raise RowError(
-            TOO_LONG,
-            f"{len(input_ids)} tokens, data.max_length is {max_length}; "
-            "cutting would lose the answer, so raise data.max_length or leave the row out",
-            num_tokens=len(input_ids),
-        )
     labels = [token if is_trained else IGNORED for token, is_trained in zip(input_ids, trained, strict=True)]
     domain = row.get("domain")
     return Encoded(input_ids, labels, MODES.index(mode), None if domain is None else str(domain))

@@ -3,16 +3,31 @@
 import glob
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from posttrain.data.unusable import RowError
 from posttrain.errors import UserError
 
 LINES = (".jsonl", ".json", ".jsonl.gz", ".jsonl.zst")
 ENDINGS = (*LINES, ".parquet")
+CHUNK_BYTES = 1_000_000  # of lines; bounds what is in memory and what a worker is handed at a time
+CHUNK_RECORDS = 256
+
+
+class Chunk(NamedTuple):
+    """Some records of a file in a row. Reading them is cheap; parsing them is not, and other processes can do it.
+
+    Attributes:
+        first: the line of the first record, or its number, from 1.
+        content: lines (bytes), an Arrow batch, or a list of values.
+    """
+
+    first: int
+    content: Any
 
 
 def data_files(path: str) -> list[Path]:
@@ -41,23 +56,52 @@ def data_files(path: str) -> list[Path]:
     return files
 
 
-def read_file(path: Path) -> Iterator[tuple[int, Any]]:
-    """Each record with its line (in Parquet and JSON arrays: its number), from 1; blank lines are passed over.
-
-    A line that is no JSON comes as the `RowError` that says so, so that the reader decides what becomes of it.
+def read_chunks(path: Path) -> Iterator[Chunk]:
+    """The records of a file in their order, a piece at a time and still as they are in it.
 
     Raises:
         UserError: the file as a whole cannot be read.
     """
     if path.suffix == ".parquet":
-        yield from enumerate(_parquet(path), start=1)
+        yield from _parquet(path)
     elif path.suffix == ".json" and _is_array(path):
         try:
-            yield from enumerate(json.loads(path.read_bytes()), start=1)
+            yield from chunks_of(json.loads(path.read_bytes()))
         except ValueError as error:
             raise UserError(f"data file '{path}' is not valid JSON ({error}); write it again") from error
     else:
         yield from _lines(path)
+
+
+def chunks_of(values: Iterable[Any]) -> Iterator[Chunk]:
+    """The same of records that are values already."""
+    values, first = iter(values), 1
+    while content := list(islice(values, CHUNK_RECORDS)):
+        yield Chunk(first, content)
+        first += len(content)
+
+
+def parse_chunk(chunk: Chunk) -> Iterator[tuple[int, Any]]:
+    """Each record with its line (in Parquet and JSON arrays: its number), from 1; blank lines are passed over.
+
+    A line that is no JSON comes as the `RowError` that says so, so that the reader decides what becomes of it.
+    """
+    content = chunk.content if isinstance(chunk.content, list) else map(from_columns, chunk.content.to_pylist())
+    for number, value in enumerate(content, start=chunk.first):
+        if not isinstance(value, bytes):
+            yield number, value
+        elif value.strip():
+            yield number, _parsed(value)
+
+
+def read_file(path: Path) -> Iterator[tuple[int, Any]]:
+    """The records of all chunks.
+
+    Raises:
+        UserError: the file as a whole cannot be read.
+    """
+    for chunk in read_chunks(path):
+        yield from parse_chunk(chunk)
 
 
 def from_columns(row: dict[str, Any]) -> dict[str, Any]:
@@ -74,14 +118,15 @@ def _without_nulls(value: Any) -> Any:
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+def _lines(path: Path) -> Iterator[Chunk]:
     import pyarrow
 
+    first = 1
     try:
-        with pyarrow.input_stream(str(path), compression="detect") as stream, BufferedReader(stream) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield number, _parsed(line)
+        with pyarrow.input_stream(str(path), compression="detect") as stream, BufferedReader(stream) as file:
+            while lines := file.readlines(CHUNK_BYTES):
+                yield Chunk(first, lines)
+                first += len(lines)
     except OSError as error:
         raise UserError(f"data file '{path}' cannot be read ({error}); write it again") from error
 
@@ -99,13 +144,15 @@ def _parsed(line: bytes) -> Any:
     return value
 
 
-def _parquet(path: Path) -> Iterator[Any]:
+def _parquet(path: Path) -> Iterator[Chunk]:
     import pyarrow.parquet
 
+    first = 1
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1024):
-                yield from map(from_columns, batch.to_pylist())
+            for batch in file.iter_batches(batch_size=CHUNK_RECORDS):
+                yield Chunk(first, batch)
+                first += len(batch)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"data file '{path}' cannot be read as Parquet ({error}); write it again") from error
 

@@ -1,19 +1,25 @@
 """Every source of an SFT recipe, read and encoded; what cannot be used is set aside, counted and told."""
 
-from array import array
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from posttrain.chat import check_template, require_joinable
-from posttrain.data.encode import Encoded, encode_row
-from posttrain.data.rejected import Rejected, check_share, in_words
-from posttrain.data.rows import read_records
-from posttrain.data.unusable import RowError
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from posttrain.chat import MODES, check_template, require_joinable
+from posttrain.data.cache import Encoding, encoding_of, key_of_tokenizer
+from posttrain.data.encoded_file import EncodedFile, EncodedRows, Places
+from posttrain.data.encoder import Encoder
+from posttrain.data.rejected import TOO_LONG, Rejected, check_share, in_words
+from posttrain.data.rows import file_names
 from posttrain.errors import UserError
 from posttrain.recipe import SFTDataSection, Source
+
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass
@@ -22,6 +28,7 @@ class Intake:
 
     Attributes:
         name: the source's.
+        encoding: all that is in it.
         rows: those to train on, in the order of the files.
         rejected: those that cannot be used.
         inferred_modes: mode -> rows that do not name their mode, but show it.
@@ -32,11 +39,12 @@ class Intake:
     """
 
     name: str
-    rows: list[Encoded] = field(default_factory=list)
-    rejected: list[Rejected] = field(default_factory=list)
-    inferred_modes: Counter[str] = field(default_factory=Counter)
-    converted: Counter[str] = field(default_factory=Counter)
-    trained_tokens: int = 0
+    encoding: Encoding
+    rows: EncodedRows
+    rejected: list[Rejected]
+    inferred_modes: Counter[str]
+    converted: Counter[str]
+    trained_tokens: int
     duplicates: int = 0
     duplicate_tokens: int = 0
 
@@ -54,7 +62,7 @@ class Intake:
 
 
 def take_in(data: SFTDataSection, tokenizer: Any) -> list[Intake]:
-    """Read and encode every source.
+    """Read and encode every source, or find it encoded in the cache.
 
     Raises:
         UserError: two sources have one name, a file cannot be read, the tokenizer or its template will not do, a
@@ -63,18 +71,19 @@ def take_in(data: SFTDataSection, tokenizer: Any) -> list[Intake]:
     require_joinable(tokenizer)
     check_template(tokenizer)
     names = [source.name or source.path for source in data.sources]
-    intakes: list[Intake] = []
-    seen: set[bytes] = set()
-    num_rows = 0
-    for index, (name, source) in enumerate(zip(names, data.sources, strict=True)):
+    for index, name in enumerate(names):
         if name in names[:index]:
             raise UserError(f"data.sources.{index}: two sources are named '{name}'; give one of them another `name`")
-        intakes.append(Intake(name))
-        for encoded in _encoded_rows(source, intakes[-1], tokenizer, data.max_length):
-            num_rows += 1
-            _add(encoded, intakes[-1], seen, drop_duplicates=data.drop_duplicates)
+    key = key_of_tokenizer(tokenizer)
+    with Encoder(tokenizer, data.workers) as encoder:
+        encodings = [encoding_of(source, encoder, key) for source in data.sources]
+    intakes = [
+        _intake(name, source, encoding, data.max_length)
+        for name, source, encoding in zip(names, data.sources, encodings, strict=True)
+    ]
     rejected = [each for intake in intakes for each in intake.rejected]
-    check_share(rejected, num_rows + len(rejected), data)
+    check_share(rejected, sum(len(intake.encoding.file) for intake in intakes), data)
+    _count_duplicates(intakes, drop=data.drop_duplicates)
     for intake in intakes:
         if not intake.rows:
             why = in_words(intake.rejected, with_detail=True) or "all say the same as rows of earlier sources"
@@ -96,32 +105,62 @@ def describe_intake(intakes: list[Intake]) -> Iterator[str]:
             yield f"{intake.name}: {intake.duplicates:,} duplicates ({share:.2%} of its trained tokens)"
 
 
-def _encoded_rows(source: Source, intake: Intake, tokenizer: Any, max_length: int | None) -> Iterator[Encoded]:
-    """The rows that can be used; the others, and what was converted, go into `intake`."""
-    for record in read_records(source):
-        try:
-            if record.problem:
-                raise record.problem
-            encoded = encode_row(record.row, tokenizer, max_length=max_length)
-        except RowError as problem:
-            place = intake.name, record.file, record.line
-            intake.rejected.append(Rejected(*place, problem.reason, str(problem), problem.num_tokens))
-            continue
-        intake.converted.update(record.converted)
-        if record.is_mode_inferred:
-            intake.inferred_modes[record.row["mode"]] += 1
-        yield encoded
+def describe_encoding(intakes: Sequence[Intake]) -> str:
+    """Where the encoded rows come from."""
+    fresh = [intake.encoding for intake in intakes if intake.encoding.num_processes]
+    cached = sum(len(intake.encoding.file) for intake in intakes if not intake.encoding.num_processes)
+    told = [f"{cached:,} rows from the cache"] if cached else []
+    if fresh:
+        seconds, processes = sum(each.seconds for each in fresh), max(each.num_processes for each in fresh)
+        rows = sum(len(each.file) for each in fresh)
+        told.insert(0, f"encoded {rows:,} rows in {seconds:.1f} s with {processes} process(es)")
+    return "; ".join(told)
 
 
-def _add(encoded: Encoded, intake: Intake, seen: set[bytes], *, drop_duplicates: bool) -> None:
-    # Labels tell modes apart, and tools and messages are in the tokens.
-    tokens = array("q", [*encoded.input_ids, *encoded.labels]).tobytes()
-    fingerprint = blake2b(tokens, digest_size=16).digest()
-    intake.trained_tokens += encoded.trained_tokens
-    if fingerprint in seen:
-        intake.duplicates += 1
-        intake.duplicate_tokens += encoded.trained_tokens
-        if drop_duplicates:
-            return
-    seen.add(fingerprint)
-    intake.rows.append(encoded)
+def _intake(name: str, source: Source, encoding: Encoding, max_length: int | None) -> Intake:
+    file = encoding.file
+    is_usable: Mask = ~np.asarray(file.table.column("reason").is_valid())
+    if max_length is not None:
+        is_usable &= file.numbers("num_tokens") <= max_length
+    rows = EncodedRows(file, np.flatnonzero(is_usable))
+    inferred = np.bincount(rows.numbers("mode_id")[rows.numbers("is_mode_inferred")], minlength=len(MODES))
+    converted = pc.list_flatten(file.table.column("converted").filter(pa.array(is_usable)))
+    return Intake(
+        name,
+        encoding,
+        rows,
+        rejected=list(_rejected(file, np.flatnonzero(~is_usable), name, source, max_length)),
+        inferred_modes=Counter({mode: int(count) for mode, count in zip(MODES, inferred, strict=True) if count}),
+        converted=Counter({each["values"]: each["counts"] for each in pc.value_counts(converted).to_pylist()}),
+        trained_tokens=int(rows.numbers("trained_tokens").sum(dtype=np.int64)),
+    )
+
+
+def _rejected(
+    file: EncodedFile, places: Places, name: str, source: Source, max_length: int | None
+) -> Iterator[Rejected]:
+    files = file_names(source)
+    for row in file.table.select(["reason", "detail", "num_tokens", "file", "line"]).take(pa.array(places)).to_pylist():
+        where, tokens = (name, files[row["file"]], row["line"]), row["num_tokens"]
+        if row["reason"] is not None:
+            yield Rejected(*where, row["reason"], row["detail"], None)
+        else:
+            detail = (
+                f"{tokens} tokens, data.max_length is {max_length}; "
+                "cutting would lose the answer, so raise data.max_length or leave the row out"
+            )
+            yield Rejected(*where, TOO_LONG, detail, tokens)
+
+
+def _count_duplicates(intakes: Sequence[Intake], *, drop: bool) -> None:
+    """Find the rows that say the same as an earlier one of any source; `drop` leaves them out."""
+    digests = np.concatenate([intake.encoding.file.digests()[intake.rows.places] for intake in intakes])
+    order = np.lexsort(digests.T)  # stable: the same ones stay in their order
+    is_repeat = np.zeros(len(digests), dtype=bool)
+    is_repeat[order[1:]] = (digests[order[1:]] == digests[order[:-1]]).all(axis=1)
+    ends = np.cumsum([len(intake.rows) for intake in intakes])
+    for intake, repeats in zip(intakes, np.split(is_repeat, ends[:-1]), strict=True):
+        intake.duplicates = int(repeats.sum())
+        intake.duplicate_tokens = int(intake.rows.numbers("trained_tokens")[repeats].sum(dtype=np.int64))
+        if drop:
+            intake.rows = EncodedRows(intake.rows.file, intake.rows.places[~repeats])

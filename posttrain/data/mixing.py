@@ -1,13 +1,18 @@
 """Put the rows of every source into the order that the recipe's mixer decides."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple, overload
+
+import numpy as np
+import numpy.typing as npt
 
 from data_mixers.contract import Source as MixerSource
 from data_mixers.plan import MixPlan, plan_of
-from data_mixers.stream import Stream
+from data_mixers.stream import Indices, Stream
 from posttrain.chat import MODES
 from posttrain.data.encode import Encoded
+from posttrain.data.encoded_file import EncodedRows
 from posttrain.data.intake import Intake
 from posttrain.errors import UserError
 from posttrain.plugins import build
@@ -20,17 +25,71 @@ class Part(NamedTuple):
     mode: str
     domain: str | None
     weight: float
-    rows: list[Encoded]
+    rows: EncodedRows
+
+
+class Drawn(Sequence[Encoded]):
+    """The rows in the order in which they are drawn, each read when it is asked for: 8 bytes a draw.
+
+    Args:
+        rows: of each source.
+        source_ids: per draw, the index of its source in `rows`.
+        places: per draw, the index of the row among those of its source.
+    """
+
+    def __init__(self, rows: Sequence[EncodedRows], source_ids: Indices, places: Indices) -> None:
+        self._rows = rows
+        self._source_ids = source_ids
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Drawn": ...
+    def __getitem__(self, index: int | slice) -> "Encoded | Drawn":
+        if isinstance(index, slice):
+            return Drawn(self._rows, self._source_ids[index], self._places[index])
+        return self._rows[int(self._source_ids[index])][int(self._places[index])]
+
+    def numbers(self, name: str) -> npt.NDArray[Any]:
+        """A column of numbers, as of `EncodedRows`: one for each draw, without reading any row."""
+        firsts = np.cumsum([0, *(len(rows) for rows in self._rows)])
+        of_all: npt.NDArray[Any] = np.concatenate([rows.numbers(name) for rows in self._rows])
+        return of_all[firsts[self._source_ids] + self._places]
+
+    @cached_property
+    def num_tokens(self) -> npt.NDArray[np.int32]:
+        """The tokens of each row, by draw."""
+        return self.numbers("num_tokens")
+
+
+def all_rows(intakes: Sequence[Intake]) -> Drawn:
+    """Every row of every source, in their order."""
+    rows = [intake.rows for intake in intakes]
+    sizes = [len(each) for each in rows]
+    return Drawn(rows, np.repeat(np.arange(len(rows), dtype=np.int32), sizes), _counting_up(sizes))
+
+
+def _counting_up(sizes: Sequence[int]) -> Indices:
+    return np.concatenate([np.arange(size, dtype=np.int32) for size in sizes])
 
 
 class Mixed(NamedTuple):
     """The training stream, what it takes from each part, and the tokens that each mode contributes to it."""
 
-    rows: list[Encoded]
+    rows: Drawn
     stream: Stream  # the part that each of them is drawn from
     plan: MixPlan
     trained_tokens: dict[str, int]
     all_tokens: dict[str, int]
+
+    @property
+    def num_tokens(self) -> npt.NDArray[np.int32]:
+        """The tokens of each row, by draw."""
+        return self.rows.num_tokens
 
     @property
     def ratio(self) -> float:
@@ -51,9 +110,7 @@ def parts_of(intakes: Sequence[Intake], sources: Sequence[Source]) -> dict[str, 
     """
     parts: dict[str, Part] = {}
     for index, (intake, source) in enumerate(zip(intakes, sources, strict=True)):
-        of_group: dict[tuple[str, str | None], list[Encoded]] = {}
-        for row in intake.rows:
-            of_group.setdefault((MODES[row.mode_id], row.domain), []).append(row)
+        of_group = intake.rows.by_mode_and_domain()
         for (mode, domain), members in of_group.items():
             is_whole_mode = all(domain == other for same, other in of_group if same == mode)
             key = f"{intake.name}/{mode}" if is_whole_mode else f"{intake.name}/{mode}/{domain or 'no domain'}"
@@ -73,19 +130,20 @@ def mix(parts: Mapping[str, Part], section: MixerSection, *, seed: int) -> Mixed
     """
     mixer = build(section.use, section.args, "mixer")
     sources = [
-        MixerSource(name, part.mode, [row.trained_tokens for row in part.rows], part.weight, part.domain)
+        MixerSource(name, part.mode, part.rows.numbers("trained_tokens"), part.weight, part.domain)
         for name, part in parts.items()
     ]
     try:
         stream = Stream.collect(sources, mixer(sources, seed=seed))
     except ValueError as error:
         raise UserError(f"mixer: {error}") from error
-    rows = [parts[draw.source].rows[draw.row] for draw in stream]
+    rows = Drawn([part.rows for part in parts.values()], stream.source_ids, stream.rows)
     plan = plan_of(stream)
+    tokens_of = np.bincount(rows.numbers("mode_id"), weights=rows.num_tokens, minlength=len(MODES))
     return Mixed(
         rows=rows,
         stream=stream,
         plan=plan,
         trained_tokens={mode: plan.total(mode).drawn_tokens for mode in MODES},
-        all_tokens={mode: sum(len(row.input_ids) for row in rows if MODES[row.mode_id] == mode) for mode in MODES},
+        all_tokens={mode: int(tokens) for mode, tokens in zip(MODES, tokens_of, strict=True)},
     )

@@ -6,11 +6,11 @@ from pathlib import Path
 from textwrap import shorten
 from typing import NamedTuple
 
-from posttrain.data.encode import TOO_LONG
 from posttrain.errors import UserError
 from posttrain.recipe import SFTDataSection
 from posttrain.runs import append_json_lines, written_aside
 
+TOO_LONG = "too long"
 LONGEST_DETAIL = 250  # characters of a message; it may quote the row
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from posttrain.chat import MODES, separate_thinking
-from posttrain.data.files import data_files, read_file
+from posttrain.data.files import Chunk, chunks_of, data_files, parse_chunk, read_chunks
 from posttrain.data.hub import hub_files, hub_rows
 from posttrain.data.shapes import to_messages
 from posttrain.data.unusable import RowError
@@ -14,6 +14,14 @@ from posttrain.errors import UserError
 from posttrain.recipe import Source, parse_hub_path
 
 Row = dict[str, Any]
+
+
+class Piece(NamedTuple):
+    """A chunk of a source, and the file that it is from."""
+
+    file: str  # its name, or the `hub:` path
+    file_index: int  # its place in `file_names`
+    chunk: Chunk
 
 
 class Record(NamedTuple):
@@ -52,14 +60,50 @@ def read_records(source: Source) -> Iterator[Record]:
         UserError: a file is missing or cannot be read, or the source holds nothing.
     """
     is_empty = True
-    for file, line, raw in _raw_records(source):
-        is_empty = False
-        try:
-            yield _record(file, line, raw, source)
-        except RowError as problem:
-            yield Record(file, line, {}, problem)
+    for piece in read_pieces(source):
+        for record in parse_piece(piece, source):
+            is_empty = False
+            yield record
     if is_empty:
-        raise UserError(f"data source '{source.path}' holds no rows; it needs at least one")
+        raise no_rows(source)
+
+
+def file_names(source: Source) -> list[str]:
+    """The names of a source's files as its records give them, in the order in which they are read.
+
+    Raises:
+        UserError: a file is missing.
+    """
+    return [source.path] if parse_hub_path(source.path) else [str(file) for file in data_files(source.path)]
+
+
+def read_pieces(source: Source) -> Iterator[Piece]:
+    """What a source holds, still to be parsed; a piece is about a megabyte.
+
+    Raises:
+        UserError: a file is missing or cannot be read.
+    """
+    for index, name in enumerate(file_names(source)):
+        for chunk in _chunks(source, name):
+            yield Piece(name, index, chunk)
+
+
+def parse_piece(piece: Piece, source: Source) -> Iterator[Record]:
+    """The records of a piece; what cannot be used comes as a record that says why.
+
+    Raises:
+        UserError: a column holds what Python has no value for.
+    """
+    for line, raw in _parsed(piece):
+        try:
+            yield _record(piece.file, line, raw, source)
+        except RowError as problem:
+            yield Record(piece.file, line, {}, problem)
+
+
+def no_rows(source: Source) -> UserError:
+    """What is wrong with a source without a record."""
+    return UserError(f"data source '{source.path}' holds no rows; it needs at least one")
 
 
 def read_rows(source: Source) -> list[Row]:
@@ -101,14 +145,17 @@ def _files(source: Source) -> list[Path]:
     return data_files(source.path)
 
 
-def _raw_records(source: Source) -> Iterator[tuple[str, int, Any]]:
+def _chunks(source: Source, name: str) -> Iterator[Chunk]:
     if hub := parse_hub_path(source.path):
-        for number, row in enumerate(hub_rows(hub, source.config, source.split or "train"), start=1):
-            yield source.path, number, row
-        return
-    for file in data_files(source.path):
-        for number, raw in read_file(file):
-            yield str(file), number, raw
+        return chunks_of(hub_rows(hub, source.config, source.split or "train"))
+    return read_chunks(Path(name))
+
+
+def _parsed(piece: Piece) -> list[tuple[int, Any]]:
+    try:
+        return list(parse_chunk(piece.chunk))
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date after the year 9999
+        raise UserError(f"data file '{piece.file}' cannot be read ({error}); write it again") from error
 
 
 def _record(file: str, line: int, raw: Any, source: Source) -> Record:

@@ -11,13 +11,11 @@ class RowError(UserError):
 
     Attributes:
         reason: the kind of fault in a few words, the same for every row that has it, for counting.
-        num_tokens: the length of the row, where it could be encoded.
     """
 
-    def __init__(self, reason: str, message: str, num_tokens: int | None = None) -> None:
+    def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
-        self.num_tokens = num_tokens
 
 
 def parse_json(text: Any, reason: str, what: str) -> Any:

@@ -77,7 +77,8 @@ class SFTDataSection(DataSection):
     or are left out as a choice (`drop`). `rejected_max_share`: of all rows; with more rejected the run does not start.
     `drop_duplicates`: leave out what says the same as an earlier row; else it is reported only.
     `pack_tokens`: rows that follow each other are trained as packs of at most so many tokens, without padding and
-    without seeing each other; null trains padded batches of rows.
+    without seeing each other; null trains padded batches of rows. `workers`: processes that encode, null for the cores;
+    small data is done before another process would have started.
     """
 
     max_length: int | None = field(default=None, metadata=AT_LEAST_ONE)
@@ -85,6 +86,7 @@ class SFTDataSection(DataSection):
     rejected_max_share: float = field(default=0.01, metadata=SHARE)
     drop_duplicates: bool = False
     pack_tokens: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    workers: int | None = field(default=None, metadata=AT_LEAST_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)

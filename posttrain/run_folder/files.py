@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import platform
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,8 @@ def written_aside(path: Path) -> Iterator[Path]:
 
     After an error `path` is as it was before.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.aside")
+    # On a shared disk another machine may have a process of the same number.
+    aside = path.with_name(f".{path.name}.{platform.node()}.{os.getpid()}.aside")
     aside.unlink(missing_ok=True)  # what a killed process of the same number left
     try:
         yield aside

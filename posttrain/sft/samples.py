@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from datasets import Dataset
 
 from posttrain.chat import MODES
@@ -45,28 +47,34 @@ class Samples:
         return f"{len(self):,} of at most {self.pack_tokens:,} tokens ({fill:.1%} full, {rows_per_pack:.1f} rows each)"
 
 
-def cut_into_samples(rows: Sequence[Encoded], domains: Iterable[str | None], pack_tokens: int | None) -> Samples:
+def cut_into_samples(
+    rows: Sequence[Encoded],
+    lengths: npt.NDArray[np.integer[Any]],
+    domains: Iterable[str | None],
+    pack_tokens: int | None,
+) -> Samples:
     """Close a pack where the next row would not fit into it; without `pack_tokens` after every row.
+
+    Args:
+        rows: the stream; no row of it is read.
+        lengths: tokens of each row.
+        domains: of all rows.
+        pack_tokens: the most tokens of a pack; None: every row is a sample of its own.
 
     Raises:
         UserError: a row is longer than a pack may be.
     """
     if pack_tokens is None:
         return Samples(rows, range(len(rows) + 1), frozenset(domains))
-    lengths = lengths_of(rows)
-    if too_long := [index for index, length in enumerate(lengths) if length > pack_tokens]:
-        raise UserError(_too_long(rows, too_long, pack_tokens))
+    too_long = np.flatnonzero(lengths > pack_tokens)
+    if len(too_long):
+        raise UserError(_too_long(rows, too_long.tolist(), pack_tokens))
     ends = np.cumsum(lengths, dtype=np.int64)  # of each row, in tokens from the start of the stream
     bounds = [0]
     while bounds[-1] < len(rows):
         before = ends[bounds[-1] - 1] if bounds[-1] else 0
         bounds.append(int(np.searchsorted(ends, before + pack_tokens, side="right")))
-    return Samples(rows, bounds, frozenset(domains), pack_tokens, num_tokens=sum(lengths))
-
-
-def lengths_of(rows: Sequence[Encoded]) -> list[int]:
-    """Tokens of each row."""
-    return [len(row.input_ids) for row in rows]
+    return Samples(rows, bounds, frozenset(domains), pack_tokens, num_tokens=int(lengths.sum(dtype=np.int64)))
 
 
 def _too_long(rows: Sequence[Encoded], indices: list[int], pack_tokens: int) -> str:

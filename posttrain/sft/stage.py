@@ -8,8 +8,8 @@ from rich.markup import escape
 from trl import SFTConfig
 
 from posttrain.chat import require_template
-from posttrain.data.intake import Intake, describe_intake, take_in
-from posttrain.data.mixing import Mixed, mix, parts_of
+from posttrain.data.intake import Intake, describe_encoding, describe_intake, take_in
+from posttrain.data.mixing import Mixed, all_rows, mix, parts_of
 from posttrain.data.rejected import write_rejected
 from posttrain.data.rows import source_files
 from posttrain.errors import UserError
@@ -45,7 +45,7 @@ def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
         if run.is_main:
             all_intakes = [*intakes, *held_out]
             write_rejected(run.folder / "rejected.jsonl", [each for intake in all_intakes for each in intake.rejected])
-            for line in describe_intake(all_intakes):
+            for line in (describe_encoding(all_intakes), *describe_intake(all_intakes)):
                 say(f"  {escape(line)}")
             say(describe(mixed))
             if samples.pack_tokens:
@@ -81,7 +81,7 @@ def plan(recipe: SFTRecipe, intakes: Sequence[Intake]) -> Mixed:
 def training_samples(recipe: SFTRecipe, mixed: Mixed) -> Samples:
     """The stream, cut into what the trainer takes for a sample."""
     domains = (source.domain for source in mixed.plan.sources)
-    return cut_into_samples(mixed.rows, domains, recipe.data.pack_tokens)
+    return cut_into_samples(mixed.rows, mixed.num_tokens, domains, recipe.data.pack_tokens)
 
 
 def take_in_validation(recipe: SFTRecipe, tokenizer: Any) -> list[Intake]:
@@ -102,9 +102,10 @@ def validation_samples(recipe: SFTRecipe, intakes: Sequence[Intake]) -> Samples 
     """All rows of these intakes, in the order of the files."""
     if not intakes:
         return None
-    rows = [row for intake in intakes for row in intake.rows]
+    domains = {domain for intake in intakes for _, domain in intake.rows.by_mode_and_domain()}
+    rows = all_rows(intakes)
     try:
-        return cut_into_samples(rows, (row.domain for row in rows), recipe.data.pack_tokens)
+        return cut_into_samples(rows, rows.num_tokens, domains, recipe.data.pack_tokens)
     except UserError as error:
         raise UserError(f"validation: {error}") from error
 

@@ -16,13 +16,13 @@ THOUGHT = {
 }
 
 
-def encode(tokenizer: Any, row: dict[str, Any], max_length: int | None = None) -> Encoded:
-    return encode_row(row, tokenizer, max_length=max_length)
+def encode(tokenizer: Any, row: dict[str, Any]) -> Encoded:
+    return encode_row(row, tokenizer)
 
 
-def refusal(tokenizer: Any, row: dict[str, Any], max_length: int | None = None) -> RowError:
+def refusal(tokenizer: Any, row: dict[str, Any]) -> RowError:
     with pytest.raises(RowError) as caught:
-        encode(tokenizer, row, max_length=max_length)
+        encode(tokenizer, row)
     return caught.value
 
 
@@ -40,15 +40,6 @@ def test_trained_tokens_of_a_direct_answer_are_its_digits_and_the_end(tokenizer:
     encoded = encode(tokenizer, DIRECT)
     assert encoded.trained_tokens == 3  # 1, 1, end of turn
     assert [label for label in encoded.labels if label != IGNORED] == encoded.input_ids[-4:-1]
-
-
-def test_row_of_just_the_allowed_length_passes_and_one_token_more_is_refused_uncut(tokenizer: Any) -> None:
-    whole = encode(tokenizer, THOUGHT)
-    length = len(whole.input_ids)
-    assert encode(tokenizer, THOUGHT, max_length=length) == whole
-    problem = refusal(tokenizer, THOUGHT, max_length=length - 1)
-    assert str(problem).startswith(f"{length} tokens, data.max_length is {length - 1}; ")
-    assert (problem.reason, problem.num_tokens) == ("too long", length)
 
 
 def test_tools_of_the_row_are_part_of_the_prompt(tokenizer: Any) -> None:

@@ -65,7 +65,7 @@ def test_every_row_is_encoded_in_the_order_of_its_source(demo_files: dict[str, P
     paths = [demo_files[f"sft_{mode}"] for mode in MODES]
     for intake, path in zip(take_in(data(*paths), tokenizer), paths, strict=True):
         rows = read_rows(Source(path=str(path)))
-        assert intake.rows == [encode_row(row, tokenizer, max_length=None) for row in rows]
+        assert list(intake.rows) == [encode_row(row, tokenizer) for row in rows]
         assert intake.name == path.stem
         assert intake.rejected == []
 
@@ -107,11 +107,22 @@ def test_rejected_rows_are_named_with_file_line_and_reason(make: Make, tokenizer
         (8, "no messages"),
     ]
     assert {(each.source, each.file) for each in intake.rejected} == {("a", str(path))}
-    length = len(encode_row({**LONG, "mode": "non_reasoning"}, tokenizer, max_length=None).input_ids)
+    length = len(encode_row({**LONG, "mode": "non_reasoning"}, tokenizer).input_ids)
     assert [each.tokens for each in intake.rejected] == [None, None, length, None, None]
     assert f"too long 1 ({length} tokens, first {path}:5)" in list(describe_intake([intake]))[1]
     assert intake.notes()["rejected"]["too long"] == 1
     assert intake.notes()["rejected_tokens"] == length
+
+
+def test_row_of_just_the_allowed_length_is_taken_and_one_token_more_is_set_aside_uncut(
+    make: Make, tokenizer: Any
+) -> None:
+    path = make("a.jsonl", *numbered(1), LONG)
+    length = len(encode_row({**LONG, "mode": "non_reasoning"}, tokenizer).input_ids)
+    assert len(only(data(path, max_length=length), tokenizer).rows) == 2
+    (problem,) = only(data(path, max_length=length - 1, rejected_max_share=1.0), tokenizer).rejected
+    assert problem.detail.startswith(f"{length} tokens, data.max_length is {length - 1}; cutting would lose")
+    assert (problem.reason, problem.tokens, problem.line) == ("too long", length, 2)
 
 
 def test_rejected_rows_are_written_a_line_each(make: Make, tokenizer: Any, tmp_path: Path) -> None:
@@ -186,7 +197,7 @@ def test_duplicates_are_counted_in_rows_and_tokens_and_kept(make: Make, tokenize
 
 def test_duplicates_are_left_out_where_the_recipe_says_so(make: Make, tokenizer: Any) -> None:
     intake = only(data(make("a.jsonl", DIRECT, THOUGHT, DIRECT, DIRECT), drop_duplicates=True), tokenizer)
-    assert intake.rows == only(data(make("b.jsonl", DIRECT, THOUGHT)), tokenizer).rows
+    assert list(intake.rows) == list(only(data(make("b.jsonl", DIRECT, THOUGHT)), tokenizer).rows)
     assert intake.duplicates == 2
     again = data(make("a.jsonl", DIRECT), make("b.jsonl", DIRECT), drop_duplicates=True)
     assert "data source 'b' has no row to train on: all say the same" in refusal(again, tokenizer)

@@ -69,10 +69,21 @@ def test_reported_tokens_are_those_of_the_rows(sources: list[Source], tokenizer:
         assert 0 < result.trained_tokens[mode] < result.all_tokens[mode]
 
 
+def test_counts_by_draw_are_those_of_the_rows_drawn(sources: list[Source], tokenizer: Any) -> None:
+    result = mixed(sources, tokenizer)
+    assert result.num_tokens.tolist() == [len(row.input_ids) for row in result.rows]
+    assert result.rows.numbers("trained_tokens").tolist() == [row.trained_tokens for row in result.rows]
+    some = result.rows[5:9]
+    assert some.num_tokens.tolist() == [len(result.rows[draw].input_ids) for draw in range(5, 9)]
+    assert list(some) == list(result.rows)[5:9]
+
+
 def test_order_is_the_seeds(sources: list[Source], tokenizer: Any) -> None:
     first = mixed(sources, tokenizer, seed=3)
-    assert mixed(sources, tokenizer, seed=3) == first
-    assert mixed(sources, tokenizer, seed=4).rows != first.rows
+    again, other = (mixed(sources, tokenizer, seed=seed) for seed in (3, 4))
+    assert list(again.rows) == list(first.rows)
+    assert again[1:] == first[1:]
+    assert list(other.rows) != list(first.rows)
 
 
 def test_file_of_both_modes_becomes_two_sources(both_modes_file: Path, tokenizer: Any) -> None:
@@ -127,7 +138,7 @@ def test_rows_come_in_the_order_of_the_mixer(sources: list[Source], tokenizer: A
         *reversed(encoded["long/reasoning"].rows),
         *reversed(encoded["short/non_reasoning"].rows),
     ]
-    assert result.rows == expected
+    assert list(result.rows) == expected
     assert {usage.asked_share for usage in result.plan.sources} == {None}
     assert {usage.epochs for usage in result.plan.sources} == {1.0}
 

@@ -1,5 +1,6 @@
 """What the README says about mixers, done."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import yaml
 
 import data_mixers
 from data_mixers.by_tokens import ByTokens
-from posttrain.data.encode import Encoded
-from posttrain.data.mixing import Part, mix
-from posttrain.recipe import MixerSection
+from posttrain.data.intake import take_in
+from posttrain.data.mixing import mix, parts_of
+from posttrain.recipe import MixerSection, SFTDataSection, Source
 
 README = Path(data_mixers.__file__).with_name("README.md").read_text(encoding="utf-8")
 
@@ -33,7 +34,7 @@ def test_the_shares_of_the_yaml_examples_are_accepted() -> None:
 
 
 def test_the_mixer_in_fifteen_lines_passes_its_test_and_orders_a_stream(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokenizer: Any
 ) -> None:
     _, code = blocks("python")
     assert len([line for line in code.splitlines() if line.strip()]) <= 15
@@ -45,10 +46,11 @@ def test_the_mixer_in_fifteen_lines_passes_its_test_and_orders_a_stream(
 
     short_first.test_short_rows_come_first()
     section = MixerSection(**yaml.safe_load(blocks("yaml")[2])["mixer"])
-    rows: Any = [fake_row(4), fake_row(2), fake_row(3)]
-    mixed = mix({"a/reasoning": Part("reasoning", None, 1.0, rows)}, section, seed=0)
-    assert [row.trained_tokens for row in mixed.rows] == [2, 3, 4]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(answered("7" * digits)) + "\n" for digits in (4, 2, 3)))
+    sources = [Source(path="rows.jsonl")]
+    mixed = mix(parts_of(take_in(SFTDataSection(sources=sources), tokenizer), sources), section, seed=0)
+    assert [row.trained_tokens for row in mixed.rows] == [3, 4, 5]  # every digit is one, and so is the end
 
 
-def fake_row(tokens: int) -> Any:
-    return Encoded([1] * tokens, [1] * tokens, 0)
+def answered(text: str) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": "?"}, {"role": "assistant", "content": text}]}

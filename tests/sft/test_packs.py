@@ -1,10 +1,11 @@
 """Packed rows are trained and evaluated as they are unpacked, and a model that lets them see each other is refused."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, set_seed
@@ -32,10 +33,14 @@ def recipe(sft_recipe_file: Path) -> SFTRecipe:
     return loaded
 
 
+def cut(rows: Sequence[Encoded], domains: Iterable[str | None], pack_tokens: int | None) -> Samples:
+    return cut_into_samples(rows, np.array([len(row.input_ids) for row in rows]), domains, pack_tokens)
+
+
 @pytest.fixture
 def rows(recipe: SFTRecipe, tokenizer: Any) -> list[Encoded]:
     """Longer than the hybrid model's window, of both modes and two domains."""
-    stream = plan(recipe, take_in(recipe.data, tokenizer)).rows
+    stream = list(plan(recipe, take_in(recipe.data, tokenizer)).rows)
     assert min(len(row.input_ids) for row in stream) > 16
     return [row._replace(domain=DOMAINS[index % 3 == 0]) for index, row in enumerate(stream)]
 
@@ -75,7 +80,7 @@ def make(
 
 
 def packed(rows: list[Encoded]) -> Samples:
-    return cut_into_samples(rows, DOMAINS, 256)
+    return cut(rows, DOMAINS, 256)
 
 
 def slow_sums(model: Any, rows: list[Encoded]) -> dict[str, tuple[float, int]]:
@@ -96,7 +101,7 @@ def slow_sums(model: Any, rows: list[Encoded]) -> dict[str, tuple[float, int]]:
 
 def test_pack_is_rows_one_behind_the_other_with_positions_that_start_anew() -> None:
     rows = [Encoded([5, 6, 7], [-100, 6, 7], 0, "math"), Encoded([8, 9], [8, 9], 1)]
-    samples = cut_into_samples(rows, [None, "math"], 9)
+    samples = cut(rows, [None, "math"], 9)
     batch = Collator({"train": rows}, Groups(samples.domains), 0, is_packed=True)([samples.as_dataset("train")[0]])
     assert batch["input_ids"].tolist() == [[5, 6, 7, 8, 9]]
     assert batch["position_ids"].tolist() == [[0, 1, 2, 0, 1]]
@@ -156,8 +161,8 @@ def test_evaluation_is_a_mean_over_tokens_however_rows_are_batched(
 ) -> None:
     if not is_packed:
         recipe = replace(recipe, data=replace(recipe.data, pack_tokens=None))
-    samples = cut_into_samples(rows, DOMAINS, recipe.data.pack_tokens)
-    held_out = cut_into_samples(rows[7:18], DOMAINS, recipe.data.pack_tokens)
+    samples = cut(rows, DOMAINS, recipe.data.pack_tokens)
+    held_out = cut(rows[7:18], DOMAINS, recipe.data.pack_tokens)
     size = 1 if is_packed else 4  # three batches of 4, 4 and 3 rows
     trainer = make(recipe, models["hybrid"](), samples, tokenizer, held_out, per_device_eval_batch_size=size)
     for _ in range(2):  # and the second time it counts from nothing
