@@ -42,10 +42,9 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
 
     disable_progress_bar()  # weights load in one go; the bar would break up our lines
     _require_folder(section.path)
-    attention = section.attn_implementation or _best_attention(section)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            section.path, dtype=getattr(torch, section.dtype), attn_implementation=attention
+            section.path, dtype=getattr(torch, section.dtype), attn_implementation=_attention(section)
         )
     except (OSError, ValueError) as error:
         raise UserError(f"no model could be loaded from '{section.path}': {_first_line(error)}") from error
@@ -58,12 +57,14 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
     return model
 
 
-def _best_attention(section: ModelSection) -> str | None:
-    """Ours on a CPU, for models whose layers are plain or windowed; else transformers' choice (None)."""
+def _attention(section: ModelSection) -> str | None:
+    """The recipe's choice; else ours on a CPU, for models whose layers are plain or windowed; None: transformers'."""
     import torch
 
-    from posttrain.models.attention import SEGMENTS
+    from posttrain.models.attention import SEGMENTS  # the import makes ours known to transformers
 
+    if section.attn_implementation is not None:
+        return section.attn_implementation
     config = read_config(section)
     layers = set(getattr(config, "layer_types", None) or ["full_attention"])
     is_plain = layers <= {"full_attention", "sliding_attention"} and not hasattr(config, "attn_logit_softcapping")

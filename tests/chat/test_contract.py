@@ -434,7 +434,7 @@ def test_row_that_the_template_changes_is_refused_with_its_turn(
     tokenizer = family(template)
     assert check_template(tokenizer).modes == BOTH
     with pytest.raises(RowError, match=f"non_reasoning, {problem}") as caught:
-        encode_row({"messages": messages, "mode": "non_reasoning"}, tokenizer, max_length=None)
+        encode_row({"messages": messages, "mode": "non_reasoning"}, tokenizer)
     assert caught.value.reason == "changed by the chat template"
 
 

@@ -132,10 +132,10 @@ def test_changed_template_is_encoded_anew(path: Path, tokenizer: Any) -> None:
 
 def test_changed_vocabulary_and_changed_special_tokens_are_encoded_anew(path: Path, tokenizer: Any) -> None:
     intake_of(path, tokenizer)
-    wider, ending = deepcopy(tokenizer), deepcopy(tokenizer)
+    wider, beginning = deepcopy(tokenizer), deepcopy(tokenizer)
     wider.add_tokens(["4+"])
-    ending.eos_token = "[PAD]"
-    assert [is_cached(intake_of(path, other)) for other in (wider, ending)] == [False, False]
+    beginning.bos_token = "[PAD]"
+    assert [is_cached(intake_of(path, other)) for other in (wider, beginning)] == [False, False]
 
 
 def test_changed_code_is_encoded_anew(
