@@ -2,17 +2,17 @@
 
 This is the preference reward of EXAONE 4.0 section 2.4.3: of a response in reasoning mode the judge sees the final
 answer alone. To compare all with all takes n (n - 1) / 2 comparisons; a few rounds of a tournament, in which everybody
-plays equally often, order the answers nearly as well for a fraction of the requests. Each comparison is asked twice,
-with the places swapped, because models favour a place: where the two verdicts disagree it is a tie.
+plays equally often, take n / 2 each. Each comparison is asked twice, with the places swapped, because models favour a
+place: where the two verdicts disagree it is a tie.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from rewards._contest import conversation, pairings, takes_part, verdict_without_contest
 from rewards._judge import PreferenceJudge
 from rewards._normal import normal
-from rewards._rounds import pairings
 from rewards.contract import Attempt, GroupCase, GroupReward, Verdict
 
 GRADES_GROUPS = True
@@ -38,7 +38,7 @@ class PairwiseJudge:
     """The share of its comparisons that an answer wins, a tie being half a win.
 
     Answers that are the same but for white space, case and the form of characters are one answer. An empty answer, and
-    one that was cut off, scores 0 and loses against any other without being shown.
+    one that was cut off, scores 0 and is not shown.
 
     Attributes:
         judge: the settings of a judge (see `rewards._judge.Judge` and the README).
@@ -72,7 +72,7 @@ class PairwiseJudge:
         return self.judge
 
     def __call__(self, attempts: Sequence[Attempt]) -> list[Verdict]:
-        """Compare the answers to one prompt.
+        """Compare the answers to one prompt; their order changes nothing.
 
         Returns:
             Score None where there is nothing to compare an answer with, where its comparisons ended without a verdict,
@@ -83,17 +83,16 @@ class PairwiseJudge:
             JudgeRefusedError: it does not take our requests; the same.
             SilentJudgeError: more than half of the comparisons ended without a verdict; the same.
         """
-        players = _players(attempts)
-        question = _conversation(attempts[0].prompt) if attempts else ""
-        is_shown = len(question) <= _LONGEST_TEXT
-        games = list(pairings(len(players), self.rounds, f"{self.seed}/{question!a}")) if is_shown else []
+        verdicts = [verdict_without_contest(attempt, attempts) for attempt in attempts]
+        question = conversation(attempts[0].prompt) if attempts else ""
+        for index, attempt in enumerate(attempts):
+            if takes_part(attempt) and max(len(question), len(attempt.answer)) > _LONGEST_TEXT:
+                verdicts[index] = Verdict(None, reason=f"more than the {_LONGEST_TEXT} characters for the judge")
+        players = _players(attempts) if len(question) <= _LONGEST_TEXT else []
         answers = [attempts[same[0]].answer for same in players]
-        results = {game: self._compare(question, answers[game[0]], answers[game[1]]) for game in games}
-        silent = [result for result in results.values() if result.points is None]
-        if len(silent) > _MOST_SILENT * len(results):
-            raise SilentJudgeError(f"{len(silent)} of {len(results)} comparisons have no verdict; {silent[0].reason}")
-        is_alone = len(players) == 1 and not all(map(_can_win, attempts))
-        verdicts = [_without_a_game(attempt, is_shown=is_shown, is_alone=is_alone) for attempt in attempts]
+        games = pairings(len(players), self.rounds, f"{self.seed}/{question!a}")
+        results = {(one, other): self._compare(question, answers[one], answers[other]) for one, other in games}
+        _require_verdicts(list(results.values()))
         for player, same in enumerate(players):
             own = [_seen_by(player, game, result) for game, result in results.items() if player in game]
             for index in same if own else ():
@@ -109,7 +108,7 @@ class PairwiseJudge:
         if back.verdict is None:
             return Comparison(None, back.reason)
         if there.verdict == back.verdict:
-            return Comparison(0.5, f"{there.verdict} both ways: {there.reason}")
+            return Comparison(0.5, f"the {there.verdict} one both ways: {there.reason}")
         return Comparison(float(there.verdict == "first"), there.reason)
 
 
@@ -117,34 +116,15 @@ def _players(attempts: Sequence[Attempt]) -> list[list[int]]:
     """The attempts to compare, those with the same answer together; their order depends on the answers alone."""
     players: dict[str, list[int]] = {}
     for index, attempt in enumerate(attempts):
-        if _can_win(attempt) and len(attempt.answer) <= _LONGEST_TEXT:
+        if takes_part(attempt) and len(attempt.answer) <= _LONGEST_TEXT:
             players.setdefault(normal(attempt.answer), []).append(index)
     return [players[answer] for answer in sorted(players)]
 
 
-def _can_win(attempt: Attempt) -> bool:
-    return bool(attempt.answer.strip()) and not attempt.is_truncated
-
-
-def _without_a_game(attempt: Attempt, *, is_shown: bool, is_alone: bool) -> Verdict:
-    """The verdict of an attempt that the judge was not asked about.
-
-    Args:
-        attempt: the attempt.
-        is_shown: the conversation can be shown.
-        is_alone: this answer, if it is one, is the only one that can win.
-    """
-    if attempt.is_truncated:
-        return Verdict(0.0, reason="cut off")
-    if not attempt.answer.strip():
-        return Verdict(0.0, reason="no answer")
-    if len(attempt.answer) > _LONGEST_TEXT:
-        return Verdict(None, reason=f"longer than the {_LONGEST_TEXT} characters for the judge")
-    if not is_shown:
-        return Verdict(None, reason=f"conversation longer than the {_LONGEST_TEXT} characters for the judge")
-    if is_alone:
-        return Verdict(1.0, reason="the only answer")
-    return Verdict(None, reason="no other answer to compare it with")
+def _require_verdicts(results: Sequence[Comparison]) -> None:
+    silent = [result for result in results if result.points is None]
+    if len(silent) > _MOST_SILENT * len(results):
+        raise SilentJudgeError(f"{len(silent)} of {len(results)} comparisons have no verdict; {silent[0].reason}")
 
 
 def _seen_by(player: int, game: tuple[int, int], result: Comparison) -> Comparison:
@@ -162,18 +142,6 @@ def _verdict(own: Sequence[Comparison]) -> Verdict:
     counts["without a verdict"] = len(own) - len(points)
     said = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     return Verdict(sum(points) / len(points), reason=f"{said}; judge: {own[0].reason}")
-
-
-def _conversation(prompt: Sequence[Mapping[str, Any]]) -> str:
-    """A single question as it is, anything longer with the name of who speaks."""
-    texts = [(str(message.get("role")), _text(message.get("content"))) for message in prompt]
-    return texts[0][1] if len(texts) == 1 else "\n\n".join(f"{role}: {text}" for role, text in texts)
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, list):
-        content = "\n".join(str(part["text"]) for part in content if isinstance(part, Mapping) and "text" in part)
-    return str(content or "")
 
 
 EXAMPLE: GroupReward = PairwiseJudge({"url": "http://localhost:8000/v1", "model": "judge", "folder": "runs/judge"})
