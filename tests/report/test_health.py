@@ -45,7 +45,7 @@ def test_pairs_are_summed_up_and_rewards_that_prefer_wrong_responses_are_called_
         found.items()
         >= {
             "10 pairs of 12 queries, 2 reused; rejected: 6 longer, 2 wrong": True,
-            "40 tokens chosen, 60 rejected; both sides right in 75 % of the pairs": True,
+            "40 tokens chosen, 60 rejected; both sides right in 75.0 % of the pairs": True,
         }.items()
     )
     warnings = [text for text, is_fine in found.items() if not is_fine]
