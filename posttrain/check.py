@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -145,6 +146,31 @@ def _sampling(recipe: SamplingRecipe | EvalRecipe) -> Checked:
     return Checked(plan, prompts.examples)
 
 
+def _pairs(recipe: PairsRecipe) -> Checked:
+    from posttrain.examples import prompts_in_turn
+    from posttrain.grading.groups import GroupGradingPool
+    from posttrain.models.load import load_tokenizer
+    from posttrain.preference.pairs_stage import prepare
+
+    tokenizer = load_tokenizer(recipe.model)
+    with GroupGradingPool(recipe.rewards, recipe.grading) as grader:
+        inputs = prepare(recipe, tokenizer, grader)
+    lengths = [len(query.prompt_ids) for query in inputs.queries]
+    source = f"taken from {recipe.samples}" if recipe.samples else f"sampled with {recipe.engine.name}"
+    longest = recipe.decoding.max_new_tokens
+    plan = {
+        "prompts": f"{len(lengths):,} (longest {max(lengths)} tokens)",
+        "responses": f"{recipe.decoding.samples * len(lengths):,} of at most {longest} tokens, {source}",
+    }
+    if inputs.old_pairs:
+        plan["stage 1"] = f"{len(inputs.old_pairs):,} pairs to draw from"
+    asked = [
+        (number, {**query.row, "mode": query.mode, "ids": query.prompt_ids})
+        for number, query in enumerate(inputs.queries, start=1)
+    ]
+    return Checked(plan, prompts_in_turn(asked, itemgetter("ids"), tokenizer))
+
+
 def _pref(recipe: PrefRecipe) -> Checked:
     import pyarrow.parquet
 
@@ -171,7 +197,7 @@ _CHECKS: dict[type[AnyRecipe], Callable[[Any], Checked]] = {
     SFTRecipe: _sft,
     FilterRecipe: _filter,
     RLRecipe: _rl,
-    PairsRecipe: _sampling,
+    PairsRecipe: _pairs,
     EvalRecipe: _sampling,
     PrefRecipe: _pref,
     ReportRecipe: _report,

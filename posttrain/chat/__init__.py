@@ -2,11 +2,13 @@
 
 from posttrain.chat.contract import Abilities, check_template
 from posttrain.chat.modes import MODES, SAMPLING_DEFAULTS, Mode, SamplingDefaults
+from posttrain.chat.origin import Origin, origin_of
 from posttrain.chat.parse import (
     CLOSE,
     OPEN,
     Parsed,
     count_thinking_tokens,
+    count_tokens_before_answer,
     leaves_thinking_open,
     parse_completion,
 )
@@ -32,13 +34,16 @@ __all__ = [
     "ContractError",
     "Message",
     "Mode",
+    "Origin",
     "Parsed",
     "Rendered",
     "SamplingDefaults",
     "check_template",
     "count_thinking_tokens",
+    "count_tokens_before_answer",
     "encode_prompt",
     "leaves_thinking_open",
+    "origin_of",
     "parse_completion",
     "read_template",
     "render_for_training",

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.chat import CLOSE, OPEN, Parsed, count_thinking_tokens, leaves_thinking_open, parse_completion
+from posttrain.chat import (
+    CLOSE,
+    OPEN,
+    Parsed,
+    count_thinking_tokens,
+    count_tokens_before_answer,
+    leaves_thinking_open,
+    parse_completion,
+)
 from posttrain.models.tokenizer import train_tokenizer
 
 
@@ -91,6 +99,25 @@ def test_thinking_tokens_are_those_before_the_closing_tag(
     assert count(tokenizer, text, is_open=is_open) == tokens
 
 
+@pytest.mark.parametrize(
+    ("text", "is_open", "tokens"),
+    [
+        ("12</think>345", True, 3),
+        ("</think>345", True, 1),
+        ("345</think>", True, 4),
+        ("12345", True, 5),  # all of it is thinking
+        ("1</think>2</think>3", True, 2),
+        ("12345", False, 0),
+        ("<think>12</think>345", False, 4),
+        ("12</think>345", False, 3),
+    ],
+)
+def test_tokens_before_the_answer_end_with_the_closing_tag(
+    tokenizer: Any, text: str, is_open: bool, tokens: int
+) -> None:
+    assert count_tokens_before_answer(tokenizer, tokenizer(text)["input_ids"], is_open=is_open) == tokens
+
+
 def test_closing_tag_of_several_tokens_is_found_too() -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -104,6 +131,8 @@ def test_closing_tag_of_several_tokens_is_found_too() -> None:
         assert count(tokenizer, "12</think>345", is_open=True) == 2 + len("</think>")
         assert count(tokenizer, "12345", is_open=True) == 5
         assert count(tokenizer, "12345", is_open=False) == 0
+        ids = tokenizer("12</think>345")["input_ids"]
+        assert count_tokens_before_answer(tokenizer, ids, is_open=True) == 2 + len("</think>")
 
 
 def test_tag_that_is_a_special_token_counts_the_same() -> None:
