@@ -109,17 +109,23 @@ def _sampling(recipe: SamplingRecipe | EvalRecipe) -> Plan:
 
 
 def _pref(recipe: PrefRecipe) -> Plan:
-    import pyarrow.parquet
+    import pyarrow.dataset
 
     from posttrain.models.load import load_tokenizer
-    from posttrain.preference.stage import training_arguments
+    from posttrain.preference.stage import data_files, training_arguments
 
     load_tokenizer(recipe.model)
-    for path in recipe.pairs:
-        if not Path(path).is_file():
-            raise UserError(f"pairs file '{path}' does not exist; `posttrain pairs` writes it")
-    num_pairs = sum(pyarrow.parquet.read_metadata(path).num_rows for path in recipe.pairs)
-    return {"pairs": f"{num_pairs:,}", "steps": _steps(training_arguments(recipe), num_pairs)}
+    files = data_files(recipe)
+    for path in files:
+        if not path.exists():
+            raise UserError(f"'{path}' does not exist; `posttrain pairs` writes it")
+    if recipe.objective == "group_simper":
+        from posttrain.preference.sample_files import read_groups
+
+        unit, number = "groups", sum(len(read_groups(path).rows) for path in files)
+    else:
+        unit, number = "pairs", sum(pyarrow.dataset.dataset(path).count_rows() for path in files)
+    return {"objective": recipe.objective, unit: f"{number:,}", "steps": _steps(training_arguments(recipe), number)}
 
 
 def _report(recipe: ReportRecipe) -> Plan:

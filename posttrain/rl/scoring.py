@@ -10,7 +10,7 @@ from trl.kernels import ChunkedLogProbFunction
 from trl.trainer import utils as trl_utils
 
 from posttrain.objectives import token_scores
-from posttrain.rl.patching import replaced
+from posttrain.models.patching import replaced
 from posttrain.rl.responses import MicroBatch
 
 

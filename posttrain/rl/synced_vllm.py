@@ -9,7 +9,7 @@ from trl.generation import vllm_generation
 from trl.generation.vllm_generation import VLLMGeneration
 
 from posttrain.inference.engine import sample_seed
-from posttrain.rl.patching import replaced
+from posttrain.models.patching import replaced
 
 
 class SyncedVLLM(VLLMGeneration):

@@ -144,7 +144,7 @@ def make_trainer(
     from posttrain.recipe import GradingSection
     from posttrain.rl import AGAPOConfig, AGAPOTrainer
     from posttrain.rl.bridge import RewardBridge
-    from posttrain.rl.patching import replaced
+    from posttrain.models.patching import replaced
     from posttrain.rl.stage import prompt_columns
     from posttrain.rl.synced_vllm import SyncedVLLM
 
