@@ -42,11 +42,11 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
 
     disable_progress_bar()  # weights load in one go; the bar would break up our lines
     _require_folder(section.path)
-    options: dict[str, Any] = {"dtype": getattr(torch, section.dtype)}
-    if section.attn_implementation is not None:
-        options["attn_implementation"] = section.attn_implementation
+    attention = section.attn_implementation or _best_attention(section)
     try:
-        model = AutoModelForCausalLM.from_pretrained(section.path, **options)
+        model = AutoModelForCausalLM.from_pretrained(
+            section.path, dtype=getattr(torch, section.dtype), attn_implementation=attention
+        )
     except (OSError, ValueError) as error:
         raise UserError(f"no model could be loaded from '{section.path}': {_first_line(error)}") from error
     rows = model.get_input_embeddings().num_embeddings  # ZeRO-3 loads shards: the weight itself may be empty here
@@ -56,6 +56,18 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
             "use the tokenizer the model was trained with, or resize the embedding"
         )
     return model
+
+
+def _best_attention(section: ModelSection) -> str | None:
+    """Ours on a CPU, for models whose layers are plain or windowed; else transformers' choice (None)."""
+    import torch
+
+    from posttrain.models.attention import SEGMENTS
+
+    config = read_config(section)
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    is_plain = layers <= {"full_attention", "sliding_attention"} and not hasattr(config, "attn_logit_softcapping")
+    return SEGMENTS if is_plain and not torch.cuda.is_available() else None
 
 
 def model_files(section: ModelSection) -> list[Path]:

@@ -14,6 +14,7 @@ from trl.trainer import grpo_trainer
 from trl.trainer.utils import use_adapter
 
 from posttrain.errors import UserError
+from posttrain.models.patching import replaced
 from posttrain.objectives import (
     AgapoAdvantages,
     GroupType,
@@ -27,7 +28,6 @@ from posttrain.rl.alarms import Alarms
 from posttrain.rl.checkpoints import SaveBetweenRollouts
 from posttrain.rl.config import AGAPOConfig
 from posttrain.rl.metrics import UpdateFigures, UpdateSums, group_figures, token_figures
-from posttrain.models.patching import replaced
 from posttrain.rl.prompt_order import EpochOrder, extra_prompts
 from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, split_by_length, unpadded
 from posttrain.rl.scoring import CompletionScorer

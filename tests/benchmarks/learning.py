@@ -141,10 +141,10 @@ def make_trainer(
 
     from posttrain.grading import GradingPool
     from posttrain.inference.engine import end_token_ids
+    from posttrain.models.patching import replaced
     from posttrain.recipe import GradingSection
     from posttrain.rl import AGAPOConfig, AGAPOTrainer
     from posttrain.rl.bridge import RewardBridge
-    from posttrain.models.patching import replaced
     from posttrain.rl.stage import prompt_columns
     from posttrain.rl.synced_vllm import SyncedVLLM
 

@@ -33,9 +33,9 @@ from trl import GRPOConfig, GRPOTrainer  # noqa: E402
 from trl.kernels import ChunkedLogProbFunction  # noqa: E402
 
 from posttrain.models.build import layer_types  # noqa: E402
+from posttrain.models.head import WholeRowHead  # noqa: E402
 from posttrain.models.tokenizer import train_tokenizer  # noqa: E402
 from posttrain.rl import AGAPOConfig, AGAPOTrainer  # noqa: E402
-from posttrain.rl.scoring import WholeRowHead  # noqa: E402
 from posttrain.terminal import say  # noqa: E402
 
 GROUPS, GROUP_SIZE, MICRO_BATCHES = 8, 8, 8

@@ -9,6 +9,7 @@ import torch
 
 from posttrain.chat import read_template, render_prompt
 from posttrain.errors import UserError
+from posttrain.models.attention import SEGMENTS
 from posttrain.models.build import build_model
 from posttrain.models.load import load_model, load_tokenizer, read_config, save_model
 from posttrain.models.tokenizer import train_tokenizer
@@ -121,6 +122,16 @@ def test_model_has_the_dtype_and_attention_of_the_recipe(model_folder: Path, tok
 
 @pytest.mark.parametrize("load", [load_tokenizer, lambda where: load_model(where, None), read_config])
 @pytest.mark.parametrize("path", ["{tmp}/none", "./none", "none", "a/b/none", "{name}/none"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes transformers' choice")
+def test_on_a_cpu_our_attention_is_taken_and_the_saved_model_does_not_know_of_it(
+    model_folder: Path, tokenizer: Any, tmp_path: Path
+) -> None:
+    model = load_model(section(model_folder), tokenizer)
+    assert model.config._attn_implementation == SEGMENTS
+    save_model(model, tokenizer, tmp_path / "model")
+    assert SEGMENTS not in (tmp_path / "model/config.json").read_text()
+
+
 def test_missing_folder_is_refused_without_asking_the_hub(
     path: str, load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from trl.kernels import ChunkedLogProbFunction
 
-from posttrain.rl.scoring import WholeRowHead
+from posttrain.models.head import WholeRowHead
 
 HEADS = [
     {"softcap": None, "scale": 1.0, "bias": False},
