@@ -1,41 +1,30 @@
-"""What preference learning trains on: the responses to one prompt, each with the weight of its probability in the loss.
-
-Shape suffixes: N groups, G responses of the largest group.
-"""
+"""What preference learning trains on: the responses to one prompt, each with the weight of its probability in the loss."""
 
 import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from posttrain.errors import UserError
+from posttrain.models.packed import Branches
 
 PAIR_WEIGHTS = (1.0, -1.0)
+LABELS = ("mode", "language")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Group:
     """A prompt and its responses; a pair is a group of two.
 
     Attributes:
-        prompt_ids: tokens of the prompt.
-        completions: tokens of each response; all are trained.
+        branches: the prompt and the responses; every token of a response is trained.
         weights: of each response, from -1 to 1: what is above 0 is to become likelier.
         labels: the mode and the language, as far as they are known.
     """
 
-    prompt_ids: Tensor
-    completions: list[Tensor]
-    weights: list[float]
+    branches: Branches
+    weights: Sequence[float]
     labels: tuple[str, ...] = ()
-
-    @property
-    def length(self) -> int:
-        """Tokens, with the prompt counted once."""
-        return len(self.prompt_ids) + sum(len(completion) for completion in self.completions)
 
 
 def make_group(row: Mapping[str, Any]) -> Group:
@@ -43,14 +32,12 @@ def make_group(row: Mapping[str, Any]) -> Group:
 
     `mode` and `language` may be missing or null.
     """
-    completions, weights = row.get("completions"), row.get("weights")
-    if completions is None:
-        completions, weights = (row["chosen_ids"], row["rejected_ids"]), PAIR_WEIGHTS
+    is_pair = row.get("completions") is None
+    responses = (row["chosen_ids"], row["rejected_ids"]) if is_pair else row["completions"]
     return Group(
-        prompt_ids=torch.tensor(row["prompt_ids"]),
-        completions=[torch.tensor(ids) for ids in completions],
-        weights=list(weights or ()),
-        labels=tuple(row[name] for name in ("mode", "language") if row.get(name) is not None),
+        Branches(row["prompt_ids"], responses),
+        PAIR_WEIGHTS if is_pair else row["weights"],
+        tuple(row[name] for name in LABELS if row.get(name) is not None),
     )
 
 

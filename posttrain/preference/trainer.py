@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from trl import DPOTrainer
 from trl.trainer import dpo_trainer
 
+from posttrain.models.head import TokenScorer
+from posttrain.models.packed import pack_responses, shares_prompts
 from posttrain.models.patching import replaced
 from posttrain.objectives import mean_log_prob, simper_loss
 from posttrain.preference.config import SimPERConfig
-from posttrain.preference.groups import Group, make_group, require_completions, split_by_tokens
+from posttrain.preference.groups import LABELS, Group, make_group, require_completions, split_by_tokens
 from posttrain.preference.metrics import LabelledMeans, group_figures
 from posttrain.preference.pair_files import require_tokens
-
-LABELS = ("mode", "language")
 
 
 class SimPERTrainer(DPOTrainer):
@@ -59,6 +58,9 @@ class SimPERTrainer(DPOTrainer):
         with replaced(dpo_trainer, "create_model_from_path", lambda *_, **__: None):
             super().__init__(model, *args, data_collator=_collate, **kwargs)
         self.precompute_ref_logps = False  # `evaluate` on another dataset would insist on reference log-probabilities
+        unwrapped = self.accelerator.unwrap_model(self.model)
+        self._share_prompt = shares_prompts(unwrapped)
+        self._scorer = TokenScorer(unwrapped)
         self._means = {"train": LabelledMeans(self._labels()), "eval": LabelledMeans(self._labels())}
 
     def _labels(self) -> list[str]:
@@ -92,50 +94,48 @@ class SimPERTrainer(DPOTrainer):
         """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         groups = [group for batch in batches for group in batch]
-        parts = split_by_tokens([group.length for group in groups], len(batches))
+        lengths = [group.branches.num_tokens(share_prompt=self._share_prompt) for group in groups]
+        parts = split_by_tokens(lengths, len(batches))
         return [[groups[index] for index in part] for part in parts], len(groups)
 
     def compute_loss(
         self, model: Any, inputs: list[Group], return_outputs: bool = False, num_items_in_batch: int | None = None
     ) -> Any:
         """The share of a micro-batch in the mean over `num_items_in_batch` groups; None: over its own."""
-        responses = [(group.prompt_ids, completion) for group in inputs for completion in group.completions]
-        mean_logps, outputs = self._score(model, responses)
-        weights_NG = pad_sequence([torch.tensor(group.weights) for group in inputs], batch_first=True)
-        lengths = [torch.tensor([len(ids) for ids in group.completions]) for group in inputs]
-        lengths_NG = pad_sequence(lengths, batch_first=True).to(mean_logps.device)
-        mean_logp_NG = torch.zeros_like(lengths_NG, dtype=torch.float32).masked_scatter(lengths_NG > 0, mean_logps)
-        weights_NG = weights_NG.to(mean_logps.device)
-        result = simper_loss(mean_logp_NG, weights_NG, lengths_NG > 0)
-        means = self._means["train" if self.model.training else "eval"]
-        means.add(group_figures(result.probs_NG, weights_NG, lengths_NG), [group.labels for group in inputs])
+        device = self.accelerator.device
+        row = pack_responses([group.branches for group in inputs], share_prompt=self._share_prompt)
+        router = {"output_router_logits": True} if self.aux_loss_enabled else {}
+        positions_N, targets_N = row.positions_N.to(device), row.targets_N.to(device)
+        scored = self._scorer.score(model, positions_N, targets_N, **row.packed.model_inputs(device), **router)
+
+        logps_RT = pad_sequence(scored.logps_N.float().split(row.lengths), batch_first=True)
+        lengths_R = torch.tensor(row.lengths, device=device)
+        mean_logps_R = mean_log_prob(logps_RT, torch.arange(logps_RT.shape[1], device=device) < lengths_R[:, None])
+        sizes = [len(group.weights) for group in inputs]
+        lengths_NG = pad_sequence(lengths_R.split(sizes), batch_first=True)
+        weights_NG = pad_sequence([torch.tensor(group.weights) for group in inputs], batch_first=True).to(device)
+        result = simper_loss(
+            pad_sequence(mean_logps_R.split(sizes), batch_first=True), weights_NG, is_response_NG=lengths_NG > 0
+        )
+
+        figures = group_figures(result.probs_NG, weights_NG, lengths_NG)
+        self._means[self._mode].add(figures, [group.labels for group in inputs])
         loss = result.loss_N.sum()
         if self.aux_loss_enabled:  # a mixture of experts: keep its router balanced, as TRL does
-            loss = loss + self.router_aux_loss_coef * outputs.aux_loss * len(inputs)
+            loss = loss + self.router_aux_loss_coef * scored.outputs.aux_loss * len(inputs)
         loss = loss / (num_items_in_batch or len(inputs))
-        return (loss, outputs) if return_outputs else loss
+        return (loss, scored.outputs) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last log."""
-        means = self._means["train" if self.model.training else "eval"]
-        prefix = "" if self.model.training else "eval_"
-        reduced = means.pop(lambda sums: self.accelerator.reduce(sums, reduction="sum"))
-        logs.update({f"{prefix}{name}": value for name, value in reduced.items()})
+        prefix = "" if self._mode == "train" else "eval_"
+        means = self._means[self._mode].pop(lambda sums: self.accelerator.reduce(sums, reduction="sum"))
+        logs.update({f"{prefix}{name}": value for name, value in means.items()})
         super().log(logs, start_time)
 
-    def _score(self, model: Any, responses: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Any]:
-        ids = [torch.cat(pair) for pair in responses]
-        input_ids = pad_sequence(ids, batch_first=True).to(self.accelerator.device)
-        labels = torch.full_like(input_ids, -100)
-        for row, (prompt, completion) in enumerate(responses):
-            labels[row, len(prompt) : len(prompt) + len(completion)] = completion
-        outputs = model(
-            input_ids=input_ids,
-            labels=labels,
-            fused_lm_head=True,
-            **({"output_router_logits": True} if self.aux_loss_enabled else {}),
-        )
-        return mean_log_prob(outputs.log_probs.float(), labels[:, 1:] != -100), outputs
+    @property
+    def _mode(self) -> str:
+        return "train" if self.model.training else "eval"
 
 
 def _collate(rows: Sequence[dict[str, Any]]) -> list[Group]:
