@@ -120,8 +120,6 @@ def test_model_has_the_dtype_and_attention_of_the_recipe(model_folder: Path, tok
     assert load_model(section(model_folder), tokenizer).dtype == torch.float32
 
 
-@pytest.mark.parametrize("load", [load_tokenizer, lambda where: load_model(where, None), read_config])
-@pytest.mark.parametrize("path", ["{tmp}/none", "./none", "none", "a/b/none", "{name}/none"])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU takes transformers' choice")
 def test_on_a_cpu_our_attention_is_taken_and_the_saved_model_does_not_know_of_it(
     model_folder: Path, tokenizer: Any, tmp_path: Path
@@ -132,6 +130,8 @@ def test_on_a_cpu_our_attention_is_taken_and_the_saved_model_does_not_know_of_it
     assert SEGMENTS not in (tmp_path / "model/config.json").read_text()
 
 
+@pytest.mark.parametrize("load", [load_tokenizer, lambda where: load_model(where, None), read_config])
+@pytest.mark.parametrize("path", ["{tmp}/none", "./none", "none", "a/b/none", "{name}/none"])
 def test_missing_folder_is_refused_without_asking_the_hub(
     path: str, load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
