@@ -108,6 +108,23 @@ def _sampling(recipe: SamplingRecipe | EvalRecipe) -> Plan:
     }
 
 
+def _pairs(recipe: PairsRecipe) -> Plan:
+    from posttrain.grading.groups import GroupGradingPool
+    from posttrain.models.load import load_tokenizer
+    from posttrain.preference.pairs_stage import prepare
+
+    with GroupGradingPool(recipe.rewards, recipe.grading) as grader:
+        inputs = prepare(recipe, load_tokenizer(recipe.model), grader)
+    lengths = [len(query.prompt_ids) for query in inputs.queries]
+    source = f"taken from {recipe.samples}" if recipe.samples else f"sampled with {recipe.engine.name}"
+    longest = recipe.decoding.max_new_tokens
+    plan: Plan = {
+        "prompts": f"{len(lengths):,} (longest {max(lengths)} tokens)",
+        "responses": f"{recipe.decoding.samples * len(lengths):,} of at most {longest} tokens, {source}",
+    }
+    return plan | ({"stage 1": f"{len(inputs.old_pairs):,} pairs to draw from"} if inputs.old_pairs else {})
+
+
 def _pref(recipe: PrefRecipe) -> Plan:
     import pyarrow.dataset
 
@@ -140,7 +157,7 @@ _PLANS: dict[type[AnyRecipe], Callable[[Any], Plan]] = {
     SFTRecipe: _sft,
     FilterRecipe: _filter,
     RLRecipe: _rl,
-    PairsRecipe: _sampling,
+    PairsRecipe: _pairs,
     EvalRecipe: _sampling,
     PrefRecipe: _pref,
     ReportRecipe: _report,

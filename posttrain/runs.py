@@ -102,6 +102,11 @@ class Run:
         run._begin(recipe_yaml, is_resumed=old is not None)
         return run
 
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """The SHA-256 of each file and folder that decides the run, by its path; none where this does not write."""
+        return {} if self._manifest is None else self._manifest["data"]
+
     def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line to `metrics.jsonl`; a value that is not finite becomes null."""
         if self.is_main:

@@ -1,5 +1,5 @@
-"""Rewards: plain Python objects that grade one attempt at one prompt; see README.md and `rewards.contract`."""
+"""Rewards: plain Python objects that grade attempts at a prompt; see README.md and `rewards.contract`."""
 
-from rewards.contract import Attempt, Case, Reward, Verdict, make_attempt
+from rewards.contract import Attempt, Case, GroupCase, GroupReward, Reward, Verdict, make_attempt
 
-__all__ = ["Attempt", "Case", "Reward", "Verdict", "make_attempt"]
+__all__ = ["Attempt", "Case", "GroupCase", "GroupReward", "Reward", "Verdict", "make_attempt"]

@@ -11,6 +11,11 @@ and time limits belong to its caller. Three things can be wrong, and they must n
 
 A reward may be `async def`, as one that asks a judge should be: many attempts are then under way at a time.
 
+Some can only be judged side by side, such as which of several answers a reader would rather have. A **group reward** is
+a callable `Sequence[Attempt] -> Sequence[Verdict]`: all attempts at one prompt in, a verdict for each out, in the same
+order. It declares `GRADES_GROUPS = True`, and how many groups may be in its hands at a time as `groups_at_a_time` (1
+where it does not say). It runs in the process of the stage, with no time limit but its own.
+
 Beside the call a reward may declare three things, each as an attribute of its own or, for a plain function, as a name
 of its module (see `declared`):
 
@@ -24,7 +29,7 @@ of its module (see `declared`):
 """
 
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -90,6 +95,7 @@ class Verdict:
 
 
 Reward = Callable[[Attempt], Verdict]
+GroupReward = Callable[[Sequence[Attempt]], Sequence[Verdict]]
 GoldAnswer = Callable[[Mapping[str, Any]], str | None]
 
 
@@ -97,6 +103,11 @@ def declared(reward: object, name: str) -> Any:
     """What a reward declares under `name`, itself or else in the module that defines it; None where neither does."""
     module = sys.modules.get(getattr(reward, "__module__", None) or "")
     return getattr(reward, name, getattr(module, name, None))
+
+
+def grades_groups(reward: object) -> bool:
+    """Whether it is a `GroupReward`."""
+    return declared(reward, "GRADES_GROUPS") is True
 
 
 def gold_answer_of(reward: object, row: Mapping[str, Any]) -> str | None:
@@ -135,6 +146,7 @@ def seen_attempt(reward: object, attempt: Attempt) -> Attempt:
 # A worked example: (the answer, or several fields of the attempt; the row; the score that `EXAMPLE` must give).
 # Every module of this package has an EXAMPLE (a reward) and its CASES; one test runs them all.
 Case = tuple[str | Mapping[str, Any], Mapping[str, Any], float | None]
+GroupCase = tuple[Sequence[str | Mapping[str, Any]], Mapping[str, Any], Sequence[float | None]]
 
 
 def make_attempt(fields: str | Mapping[str, Any], row: Mapping[str, Any]) -> Attempt:

@@ -14,7 +14,7 @@ talk it round.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from rewards._boxed import last_box
@@ -49,12 +49,7 @@ class ScienceAnswer:
     def __post_init__(self) -> None:
         """Read the judge's settings."""
         if isinstance(self.judge, Mapping):
-            known = [setting.name for setting in fields(Judge)]
-            unknown = sorted(set(self.judge) - set(known))
-            missing = sorted({"url", "model", "folder"} - set(self.judge))
-            if unknown or missing:
-                raise ValueError(f"judge has {unknown=} and {missing=} settings, need some of {', '.join(known)}")
-            object.__setattr__(self, "judge", Judge(**self.judge))
+            object.__setattr__(self, "judge", Judge.from_settings(self.judge))
 
     def __call__(self, attempt: Attempt) -> Verdict:
         """Compare the final answer with the gold `row["answer"]` (a string), given `row["options"]` if it has them.
@@ -103,9 +98,9 @@ def _ask(judge: Judge, attempt: Attempt, ruled: Verdict, *, gold: str, answer: s
         return Verdict(None, reason=f"question or gold answer longer than the {_LONGEST_TEXT} characters for the judge")
     judgement = judge(question=question, gold=gold, answer=answer)
     reason = f"judge: {judgement.reason}"
-    if judgement.is_right:
+    if judgement.verdict == "right":
         return Verdict(1.0, outcome=True, extracted=printable(answer, None), reason=reason)
-    if judgement.is_right is None:
+    if judgement.verdict is None:
         return Verdict(None, extracted=printable(answer, None), reason=judgement.reason)
     return _wrong(ruled, f"{ruled.reason}; {reason}", answer)
 

@@ -4,7 +4,8 @@ import statistics
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, groupby, islice
+from operator import attrgetter
 from typing import Literal, NamedTuple
 
 from rich import box
@@ -14,19 +15,22 @@ from rich.text import Text
 from posttrain.authoring.probes import Probe, is_as_it_should, make_probes
 from posttrain.authoring.timed import TimedVerdict
 from posttrain.data.rows import read_rows
-from posttrain.grading import GradingPool
 from posttrain.grading.broken import BrokenVerdict
 from posttrain.grading.grader import load_rewards
+from posttrain.grading.groups import GroupGradingPool
 from posttrain.recipe import GradingSection, RewardSpec, Source, load_settings
 from posttrain.recipe.schema import AT_LEAST_ONE, POSITIVE, Free
 from posttrain.terminal import console
-from rewards.contract import Verdict, declared
+from rewards.contract import Verdict, declared, grades_groups
 
 EXIT_FAILED = 1
 WIDTH = 80  # columns
 WORST_SHOWN, SLOWEST_SHOWN = 10, 3  # rows
 LOST_ALLOWED = 3  # attempts whose time is up, or whose worker died; each costs the time limit
-_FIRST_BATCH, _LARGEST_BATCH = 8, 512  # attempts; small at first, to be done soon with a reward that hangs
+_FIRST_BATCH, _LARGEST_BATCH = (
+    8,
+    512,
+)  # attempts, or groups of them; small at first, to be done soon with a reward that hangs
 _LONGEST_ANSWER = 40  # characters
 
 
@@ -70,7 +74,11 @@ def check_reward(*words: str) -> int:
     (reward,) = load_rewards([spec])
     rows = read_rows(Source(path=settings.data))[: settings.limit]
     probes = list(make_probes(reward, rows))
-    results = list(_results(probes, settings))
+    in_groups = grades_groups(reward.plugin)
+    units = (
+        [list(some) for _, some in groupby(probes, key=attrgetter("row"))] if in_groups else [[one] for one in probes]
+    )
+    results = list(_results(units, settings, in_groups=in_groups))
     console.print(Text(f"{settings.use} on {len(rows):,} rows of {settings.data}"))
     console.print(_summary(results), soft_wrap=False)
     for line in _remarks(results, len(probes), has_gold=declared(reward.plugin, "gold_answer") is not None):
@@ -80,17 +88,20 @@ def check_reward(*words: str) -> int:
     return 0 if is_well and any(result.state == "ok" for result in results) else EXIT_FAILED
 
 
-def _results(probes: Iterable[Probe], settings: RewardCheck) -> Iterator[Result]:
-    """What the reward says, until too many attempts are lost."""
+def _results(units: Iterable[Sequence[Probe]], settings: RewardCheck, *, in_groups: bool) -> Iterator[Result]:
+    """What the reward says of probes that it is shown together, until too many attempts are lost."""
     timed = {"use": settings.use, "args": settings.args, "style": settings.style}
-    spec = RewardSpec(use="posttrain.authoring.timed:Timed", args=timed, name="reward")
+    spec = RewardSpec(
+        use=f"posttrain.authoring.timed:{'TimedGroups' if in_groups else 'Timed'}", args=timed, name="reward"
+    )
     section = GradingSection(workers=settings.workers, timeout_s=settings.timeout_s, max_broken_share=1.0)
-    remaining, size, num_lost = iter(probes), _FIRST_BATCH, 0
-    with GradingPool([spec], section) as pool, warnings.catch_warnings():
+    remaining, size, num_lost = iter(units), _FIRST_BATCH, 0
+    with GroupGradingPool([spec], section) as pool, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="reward ")  # the table will tell
         while num_lost < LOST_ALLOWED and (batch := list(islice(remaining, size))):
             size = min(2 * size, _LARGEST_BATCH)
-            for probe, graded in zip(batch, pool.grade_all([probe.attempt for probe in batch]), strict=True):
+            groups = pool.grade_groups([[probe.attempt for probe in unit] for unit in batch])
+            for probe, graded in zip(chain(*batch), chain(*groups), strict=True):
                 verdict = graded.verdicts["reward"]
                 num_lost += isinstance(verdict, BrokenVerdict) and verdict.cause in ("timeout", "died")
                 yield Result(probe, verdict, _state(probe, verdict, settings.style))

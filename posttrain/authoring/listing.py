@@ -12,7 +12,7 @@ from rich.text import Text
 
 import rewards
 from posttrain.terminal import console
-from rewards.contract import make_attempt
+from rewards.contract import grades_groups, make_attempt
 
 WIDTH = 80  # columns
 
@@ -56,5 +56,8 @@ def _listed(module: ModuleType) -> Listed:
 
 def _has_outcome(module: ModuleType) -> bool:
     """Whether the example says that its first full success is correct."""
+    if grades_groups(module.EXAMPLE):
+        group, row = next((fields, row) for fields, row, scores in module.CASES if 1.0 in scores)
+        return any(verdict.outcome for verdict in module.EXAMPLE([make_attempt(fields, row) for fields in group]))
     fields, row = next((fields, row) for fields, row, score in module.CASES if score == 1.0)
     return module.EXAMPLE(make_attempt(fields, row)).outcome is not None

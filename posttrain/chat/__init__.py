@@ -1,7 +1,15 @@
 """Modes, templates and parsing: the only place that knows how thinking is written down."""
 
 from posttrain.chat.modes import MODES, SAMPLING_DEFAULTS, Mode, SamplingDefaults
-from posttrain.chat.parse import CLOSE, OPEN, Parsed, count_thinking_tokens, parse_completion
+from posttrain.chat.origin import Origin, origin_of
+from posttrain.chat.parse import (
+    CLOSE,
+    OPEN,
+    Parsed,
+    count_thinking_tokens,
+    count_tokens_before_answer,
+    parse_completion,
+)
 from posttrain.chat.template import (
     Message,
     Rendered,
@@ -22,11 +30,14 @@ __all__ = [
     "SAMPLING_DEFAULTS",
     "Message",
     "Mode",
+    "Origin",
     "Parsed",
     "Rendered",
     "SamplingDefaults",
     "count_thinking_tokens",
+    "count_tokens_before_answer",
     "encode_prompt",
+    "origin_of",
     "parse_completion",
     "read_template",
     "render_for_training",

@@ -41,6 +41,17 @@ def parse_completion(text: str, mode: Mode) -> Parsed:
     return Parsed(None, text.strip(), is_closed=True)
 
 
+def count_tokens_before_answer(tokenizer: Any, completion_ids: Sequence[int], mode: Mode) -> int:
+    """Tokens up to the end of the closing tag: all of them when it never comes, none where there is no thinking."""
+    parsed = parse_completion(tokenizer.decode(completion_ids, skip_special_tokens=False), mode)
+    if parsed.thinking is None:
+        return 0
+    if not parsed.is_closed:
+        return len(completion_ids)
+    lengths = range(len(completion_ids))
+    return bisect_left(lengths, True, key=lambda length: CLOSE in tokenizer.decode(completion_ids[:length]))
+
+
 def count_thinking_tokens(tokenizer: Any, completion_ids: Sequence[int], parsed: Parsed) -> int:
     """Tokens before the closing tag: all of them when it never comes, none where there is no thinking.
 

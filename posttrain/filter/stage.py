@@ -101,7 +101,7 @@ def _measure(
 ) -> list[float | None]:
     """The pass rate of every query; the samples of some go to `samples.jsonl`."""
     shown, records, rates = evenly_spread(len(queries)), [], []
-    for index, responses in enumerate(sample_and_grade(recipe, queries, tokenizer, grader, run.folder)):
+    for index, responses in enumerate(sample_and_grade(recipe, queries, tokenizer, grader, run)):
         rate = pass_rate([response.graded.outcome for response in responses])
         rates.append(rate)
         if index in shown:

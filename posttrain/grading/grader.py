@@ -14,7 +14,7 @@ from posttrain.grading.event_loop import start
 from posttrain.grading.trl_style import TrlReward
 from posttrain.plugins import build
 from posttrain.recipe import RewardSpec
-from rewards.contract import Attempt, Verdict, declared, make_attempt, seen_attempt
+from rewards.contract import Attempt, Verdict, declared, grades_groups, make_attempt, seen_attempt
 
 Judgement = Callable[[], Verdict]  # waits for the verdict, again and again the same one
 
@@ -95,11 +95,17 @@ class Grader:
     """The recipe's rewards, ready to grade in this process, where one that hangs or dies takes everything with it.
 
     Raises:
-        UserError: a reward cannot be loaded or cannot work on this machine, or two have the same name.
+        UserError: a reward cannot be loaded or cannot work on this machine, grades groups, or two have the same name.
     """
 
     def __init__(self, specs: Sequence[RewardSpec]) -> None:
         self._rewards = load_rewards(specs)
+        for reward in self._rewards:
+            if grades_groups(reward.plugin):
+                raise UserError(
+                    f"reward '{reward.name}' compares the responses to a prompt with each other, which only "
+                    "`posttrain pairs` lets it do; leave it out here"
+                )
 
     @property
     def names(self) -> list[str]:
@@ -184,11 +190,11 @@ def is_async(plugin: Any) -> bool:
 
 
 def _checked(verdict: Any) -> Verdict:
-    fault = _fault(verdict)
+    fault = fault_of(verdict)
     return BrokenVerdict.because("no_verdict", fault) if fault else verdict
 
 
-def _fault(verdict: Any) -> str | None:
+def fault_of(verdict: Any) -> str | None:
     """How what a reward returned breaks the contract; the score's range is the verdict's own affair."""
     if not isinstance(verdict, Verdict):
         return f"returned {type(verdict).__name__}, need rewards.Verdict"

@@ -10,14 +10,15 @@ import time
 import warnings
 import weakref
 from collections import Counter, deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from multiprocessing.connection import wait
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from posttrain.errors import UserError
-from posttrain.grading.broken import BrokenBudget, Cause
+from posttrain.grading.broken import BrokenBudget, BrokenVerdict, Cause
 from posttrain.grading.grader import Graded, Grader
 from posttrain.grading.process import LOAD_TIMEOUT_S, Task, WorkerProcess
 from posttrain.recipe import GradingSection, RewardSpec
@@ -80,6 +81,11 @@ class GradingPool:
         return self._grader.names
 
     @property
+    def descriptions(self) -> dict[str, dict[str, str]]:
+        """By reward, what those that have something to say say of the machine they work with."""
+        return self._grader.descriptions
+
+    @property
     def broken(self) -> dict[str, Counter[Cause]]:
         """How often each reward broke, by cause, in all batches; those that never did are not in it."""
         return self._budget.counts
@@ -91,7 +97,7 @@ class GradingPool:
 
         from posttrain.terminal import say
 
-        descriptions = self._grader.descriptions
+        descriptions = self.descriptions
         if descriptions and run.is_main:
             for name, words in descriptions.items():
                 say(escape(f"  {name}: {', '.join(f'{key} {value}' for key, value in words.items())}"))
@@ -112,12 +118,17 @@ class GradingPool:
         with closing(self._in_workers(attempts) if self._num_workers else self._here(attempts)) as graded_attempts:
             for index, graded in graded_attempts:
                 results[index] = graded
-                self._warn(graded)
+                self._warn(graded.broken)
                 self._budget.count(index, graded.broken)
         return [results[index] for index in range(len(attempts))]
 
-    def _warn(self, graded: Graded) -> None:
-        for name, verdict in graded.broken.items():
+    def grade_groups(self, groups: Sequence[Sequence[Attempt]]) -> list[list[Graded]]:
+        """Grade groups of attempts, each at one prompt, as one batch; as in `grade_all`."""
+        graded = iter(self.grade_all([attempt for group in groups for attempt in group]))
+        return [list(islice(graded, len(group))) for group in groups]
+
+    def _warn(self, broken: Mapping[str, BrokenVerdict]) -> None:
+        for name, verdict in broken.items():
             if name not in self.broken:
                 warnings.warn(
                     f"reward '{name}' {verdict.reason}; such attempts are counted and left out, never scored 0, and "

@@ -1,51 +1,40 @@
-"""Sample responses to many prompts and grade them, for the stages that build data from what a model says.
+"""Sample responses to many prompts and grade them, for the stages that build data from what a model says."""
 
-`samples.parquet` is a folder with one file for each chunk of prompts; readers of Parquet take it for one table. A file
-appears, whole, as soon as its chunk is sampled: an interrupted run goes on with the chunks that have none.
-"""
-
+import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple, cast
 
-import pyarrow as pa
-import pyarrow.parquet as pq
+import numpy as np
 
-from posttrain.chat import Mode, encode_prompt, render_prompt
+from posttrain.chat import Mode, encode_prompt, origin_of, render_prompt
 from posttrain.data.rows import Row, split_prompt
 from posttrain.errors import UserError
 from posttrain.grading import Graded, GradingPool, read_attempt
 from posttrain.inference.engine import check_lengths, context_length, open_engine
+from posttrain.inference.sample_files import (
+    SAMPLES,
+    Sampler,
+    earlier_files,
+    read_samples,
+    take_over,
+    write_samples,
+)
 from posttrain.models.load import read_config
 from posttrain.recipe import SamplingRecipe
-from posttrain.runs import written_aside
+from posttrain.run_folder.manifest import sha256_of
+from posttrain.runs import Run
 from posttrain.terminal import progress_line
 from rewards.contract import Attempt
 
-SAMPLES = "samples.parquet"
 SHOWN_QUERIES = 32  # whose samples go into samples.jsonl
-
-# The columns from `mode` on are null until the samples are graded; `prompt` and `verdicts` are JSON.
-SCHEMA = pa.schema(
-    {
-        "query": pa.int64(),
-        "token_ids": pa.list_(pa.int32()),
-        "is_truncated": pa.bool_(),
-        "mode": pa.string(),
-        "language": pa.string(),
-        "prompt": pa.string(),
-        "answer": pa.string(),
-        "thinking": pa.string(),
-        "reward": pa.float64(),
-        "outcome": pa.bool_(),
-        "verdicts": pa.string(),
-    }
-)
 
 
 class Query(NamedTuple):
@@ -54,6 +43,11 @@ class Query(NamedTuple):
     row: Row
     mode: Mode
     prompt_ids: list[int]
+
+    @property
+    def prompt_sha256(self) -> str:
+        """Tells it from any other prompt."""
+        return hashlib.sha256(np.asarray(self.prompt_ids, dtype="<i8").tobytes()).hexdigest()
 
 
 class Response(NamedTuple):
@@ -83,21 +77,51 @@ def make_queries(recipe: SamplingRecipe, rows: Sequence[Row], tokenizer: Any) ->
     return queries
 
 
+def find_earlier(recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, earlier: Path) -> list[Path]:
+    """The files with the samples of an earlier run, which this recipe takes instead of its own.
+
+    Raises:
+        UserError: as in `earlier_files`.
+    """
+    folder = Path(recipe.model.path)
+    sampler = Sampler.of(recipe.model.path, sha256_of(folder) if folder.is_dir() else None, origin_of(tokenizer))
+    return earlier_files(earlier, sampler, [query.prompt_sha256 for query in queries], recipe.decoding)
+
+
 def sample_and_grade(
-    recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, grader: GradingPool, run_folder: Path
+    recipe: SamplingRecipe,
+    queries: Sequence[Query],
+    tokenizer: Any,
+    grader: GradingPool,
+    run: Run,
+    earlier: Sequence[Path] = (),
 ) -> Iterator[list[Response]]:
     """The graded responses to each query in turn; all are in `samples.parquet` in the end.
 
     Sampling ends before this returns, and chunks that are there already are not sampled again. Grading is done anew and
     as the result is read, one chunk in memory at a time.
 
+    Args:
+        recipe: the stage's.
+        queries: what is asked.
+        tokenizer: the model's.
+        grader: gives the verdicts, of all responses to a query together.
+        run: whose folder has the samples.
+        earlier: files of an earlier run to take instead, see `find_earlier`.
+
     Raises:
-        UserError: as in `open_engine`, and as the result is read, as in `GradingPool.grade_all`.
+        UserError: as in `open_engine`, and as the result is read, as in `GradingPool.grade_groups`.
     """
-    starts = range(0, len(queries), recipe.chunk_size)
-    files = {start: run_folder / SAMPLES / f"part-{number:05d}.parquet" for number, start in enumerate(starts)}
-    _sample(recipe, queries, tokenizer, files)
-    return _graded(queries, tokenizer, grader, files.values())
+    if earlier:
+        files = take_over(earlier, run.folder)
+    else:
+        model = recipe.model.path
+        sampler = Sampler.of(model, run.inputs.get(Path(model).as_posix()), origin_of(tokenizer))
+        starts = range(0, len(queries), recipe.chunk_size)
+        by_start = {start: run.folder / SAMPLES / f"part-{number:05d}.parquet" for number, start in enumerate(starts)}
+        _sample(recipe, queries, tokenizer, sampler, by_start)
+        files = list(by_start.values())
+    return _graded(queries, tokenizer, grader, files)
 
 
 def evenly_spread(num_queries: int) -> range:
@@ -105,7 +129,9 @@ def evenly_spread(num_queries: int) -> range:
     return range(0, num_queries, max(1, num_queries // SHOWN_QUERIES))[:SHOWN_QUERIES]
 
 
-def _sample(recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, files: Mapping[int, Path]) -> None:
+def _sample(
+    recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, sampler: Sampler, files: Mapping[int, Path]
+) -> None:
     missing = {start: file for start, file in files.items() if not file.is_file()}
     if not missing:
         return
@@ -115,28 +141,41 @@ def _sample(recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, fi
             chunk = [query.prompt_ids for query in queries[start : start + recipe.chunk_size]]
             completions = engine.generate(chunk, recipe.decoding, seed=recipe.seed, first_index=start)
             samples = [
-                {"query": index, "token_ids": one.token_ids, "is_truncated": one.is_truncated}
+                {
+                    "query": index,
+                    "token_ids": one.token_ids,
+                    "is_truncated": one.is_truncated,
+                    "prompt_sha256": queries[index].prompt_sha256,
+                    **sampler._asdict(),
+                }
                 for index, some in enumerate(completions, start=start)
                 for one in some
             ]
-            _write(file, samples)
+            write_samples(file, samples)
             seconds_left = (time.monotonic() - began) / num_done * (len(missing) - num_done)
             figures = {"tokens/response": fmean(len(one.token_ids) for some in completions for one in some)}
             progress_line(Path(recipe.run).name, start + len(chunk), len(queries), seconds_left, figures)
 
 
 def _graded(
-    queries: Sequence[Query], tokenizer: Any, grader: GradingPool, files: Iterable[Path]
+    queries: Sequence[Query], tokenizer: Any, grader: GradingPool, files: Sequence[Path]
 ) -> Iterator[list[Response]]:
     for file in files:
-        samples = pq.read_table(file, columns=["query", "token_ids", "is_truncated"]).to_pylist()
-        attempts = [_attempt(tokenizer, queries[sample["query"]], sample) for sample in samples]
-        responses: dict[int, list[Response]] = {}
-        for sample, attempt, graded in zip(samples, attempts, grader.grade_all(attempts), strict=True):
-            response = Response(tuple(sample["token_ids"]), attempt, graded)
-            responses.setdefault(sample["query"], []).append(response)
-        _write(file, [_sample_row(index, one) for index, some in responses.items() for one in some])
-        yield from responses.values()
+        samples = read_samples(file)
+        groups = [list(some) for _, some in groupby(samples, key=itemgetter("query"))]
+        attempts = [[_attempt(tokenizer, queries[sample["query"]], sample) for sample in some] for some in groups]
+        graded = grader.grade_groups(attempts)
+        responses = [_responses(*group) for group in zip(groups, attempts, graded, strict=True)]
+        columns = map(_graded_columns, chain.from_iterable(responses))
+        write_samples(file, [sample | more for sample, more in zip(samples, columns, strict=True)])
+        yield from responses
+
+
+def _responses(
+    samples: Sequence[Mapping[str, Any]], attempts: Sequence[Attempt], graded: Sequence[Graded]
+) -> list[Response]:
+    ids = [tuple(sample["token_ids"]) for sample in samples]
+    return [Response(*parts) for parts in zip(ids, attempts, graded, strict=True)]
 
 
 def _attempt(tokenizer: Any, query: Query, sample: Mapping[str, Any]) -> Attempt:
@@ -144,27 +183,20 @@ def _attempt(tokenizer: Any, query: Query, sample: Mapping[str, Any]) -> Attempt
     return read_attempt(tokenizer, query.row, ids, mode=query.mode, is_truncated=is_truncated)
 
 
-def _sample_row(index: int, response: Response) -> dict[str, Any]:
-    token_ids, attempt, graded = response
+def _graded_columns(response: Response) -> dict[str, Any]:
+    _, attempt, graded = response
     return {
-        "query": index,
-        "token_ids": token_ids,
-        "is_truncated": attempt.is_truncated,
         "mode": attempt.mode,
         "language": attempt.row.get("language"),
+        "domain": attempt.row.get("domain"),
         "prompt": json.dumps(attempt.prompt, ensure_ascii=False),
         "answer": attempt.answer,
         "thinking": attempt.thinking,
+        "num_tokens": attempt.num_tokens,
+        "num_thinking_tokens": attempt.num_thinking_tokens,
         "reward": graded.reward,
         "outcome": graded.outcome,
         "verdicts": json.dumps(
             {name: asdict(verdict) for name, verdict in graded.verdicts.items()}, ensure_ascii=False
         ),
     }
-
-
-def _write(file: Path, samples: Sequence[Mapping[str, Any]]) -> None:
-    """Columns that a sample does not have are null."""
-    file.parent.mkdir(exist_ok=True)
-    with written_aside(file) as aside:
-        pq.write_table(pa.Table.from_pylist([dict(sample) for sample in samples], SCHEMA), aside, compression="zstd")

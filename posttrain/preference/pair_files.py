@@ -1,18 +1,18 @@
 """`pairs.parquet`: written whole or not at all, read back only by the tokenizer it fits."""
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from posttrain.chat import template_sha256
+from posttrain.chat import Origin, origin_of
 from posttrain.errors import UserError
 from posttrain.preference.pair_report import PairRow
 from posttrain.runs import written_aside
+
+__all__ = ["PAIR_SCHEMA", "Origin", "origin_of", "read_pairs", "require_tokens", "write_pairs"]
 
 _IDS = pa.list_(pa.int32())
 PAIR_SCHEMA = pa.schema(
@@ -22,29 +22,21 @@ PAIR_SCHEMA = pa.schema(
         "prompt_ids": _IDS,
         "chosen_ids": _IDS,
         "rejected_ids": _IDS,
+        "chosen_untrained": pa.int32(),
+        "rejected_untrained": pa.int32(),
         "chosen_text": pa.string(),
         "rejected_text": pa.string(),
         "chosen_outcome": pa.bool_(),
         "rejected_outcome": pa.bool_(),
+        "chosen_in_language": pa.bool_(),
+        "rejected_in_language": pa.bool_(),
         "mode": pa.string(),
         "language": pa.string(),
+        "domain": pa.string(),
         "reason": pa.string(),
         "reused": pa.bool_(),
     }
 )
-
-
-class Origin(NamedTuple):
-    """What token ids depend on: under another template or vocabulary the same ids say something else."""
-
-    template_sha256: str
-    vocabulary_sha256: str
-
-
-def origin_of(tokenizer: Any) -> Origin:
-    """The origin of ids that `tokenizer` makes."""
-    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items(), key=lambda entry: entry[1]))
-    return Origin(template_sha256(str(tokenizer.chat_template)), hashlib.sha256(vocabulary.encode()).hexdigest())
 
 
 def write_pairs(path: Path, rows: Sequence[PairRow], origin: Origin) -> None:

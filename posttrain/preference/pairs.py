@@ -1,12 +1,15 @@
 """Build preference pairs from the graded responses to one query (paper section 2.4.3). Plain Python, no tensors."""
 
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import NamedTuple, TypeVar
 
 from posttrain.grading import Graded
+from posttrain.recipe import RejectedDraw, RejectedOrder
+from rewards._normal import normal
 from rewards.contract import Attempt
 
 T = TypeVar("T")
@@ -16,11 +19,15 @@ LANGUAGE_REWARD = "language"  # the name of the reward that says whether the ans
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One response to a query: the ids as they were sampled, what they say, and what the rewards say of it."""
+    """One response to a query: the ids as they were sampled, what they say, and what the rewards say of it.
+
+    `num_untrained` of the ids, from the first on, bear no loss: the thinking, where it is not to be trained.
+    """
 
     token_ids: tuple[int, ...]
     attempt: Attempt
     graded: Graded
+    num_untrained: int = 0
 
     @property
     def is_correct(self) -> bool:
@@ -38,6 +45,12 @@ class Sample:
         verdict = self.graded.verdicts.get(LANGUAGE_REWARD)
         return None if verdict is None or verdict.score is None else verdict.score >= 0.5
 
+    @property
+    def trained_text(self) -> str:
+        """What is trained of it, up to white space, case and the form of characters."""
+        thinking = "" if self.num_untrained else self.attempt.thinking or ""
+        return normal(f"{thinking}\n{self.attempt.answer}")
+
 
 class Pair(NamedTuple):
     """Two responses to the same query, as indices of its samples, and why the second was rejected."""
@@ -53,13 +66,15 @@ class PairOutcome(NamedTuple):
     Attributes:
         pairs: at most as many as were asked for.
         skip_reason: why there is none: `unscorable`, `no_correct`, `wrong_language` (the right answers are all in
-            another language), `identical` (the same tokens were the only candidates) or `nothing_to_teach`.
-        num_identical: candidates refused because their tokens are the chosen response's own.
+            another language), `refused` (all candidates were), `one_response` or `nothing_to_teach`.
+        refused: candidates that would teach nothing or the opposite: `same_tokens`, `same_text` (what is trained of
+            both sides differs in white space, case or the form of characters alone), `untrained` (a side of which
+            nothing is trained), `chosen_longer`, `chosen_wrong` (the highest reward went to a wrong response).
     """
 
     pairs: tuple[Pair, ...]
     skip_reason: str | None = None
-    num_identical: int = 0
+    refused: Mapping[str, int] = {}
 
 
 def shortest_correct(
@@ -69,6 +84,9 @@ def shortest_correct(
     min_length_ratio: float,
     pairs_per_query: int,
     seed: int | str,
+    rejected_order: RejectedOrder = "in_turn",
+    rejected_draw: RejectedDraw = "random",
+    refuse_longer_chosen: bool = False,
 ) -> PairOutcome:
     """Stage 1: the shortest correct response against wrong ones and much longer correct ones.
 
@@ -80,8 +98,13 @@ def shortest_correct(
         samples: the responses to one query; those without an outcome are ignored.
         min_correct_share: share of the responses with an outcome.
         min_length_ratio: how many times longer, in tokens, a correct response is to be rejected.
-        pairs_per_query: wrong and longer ones are taken in turn, as long as there are both; a coin says which is first.
-        seed: of the coin and of the draw among equals.
+        pairs_per_query: at most this many.
+        seed: of the coin and of the draws.
+        rejected_order: `in_turn`: wrong and longer ones by turns, as long as there are both; a coin says which is
+            first. `wrong_first`, `longer_first`: all of one kind before the other. `random`: the kind does not matter.
+        rejected_draw: among those of a kind (`random` order: among all) a `random` one, or the `shortest` or `longest`.
+        refuse_longer_chosen: refuse a wrong response that is shorter than the chosen one, too. Such a pair teaches to
+            be right and, on the side, to be longer; it is also what keeps a model from short guesses.
     """
     rng = random.Random(seed)
     scorable = [index for index, sample in enumerate(samples) if sample.graded.outcome is not None]
@@ -99,9 +122,23 @@ def shortest_correct(
         and len(samples[i].token_ids) > length
         and len(samples[i].token_ids) / length >= min_length_ratio
     ]
-    first, second = _shuffled([_shuffled(wrong, rng), _shuffled(longer, rng)], rng)
-    in_turn = [pair for both in zip_longest(first, second) for pair in both if pair is not None]
-    return _select(samples, in_turn, pairs_per_query)
+
+    def drawn(candidates: Sequence[Pair]) -> list[Pair]:
+        mixed = _shuffled(candidates, rng)
+        if rejected_draw == "random":
+            return mixed
+        is_longest = rejected_draw == "longest"
+        return sorted(mixed, key=lambda pair: len(samples[pair.rejected].token_ids), reverse=is_longest)
+
+    if rejected_order == "in_turn":
+        first, second = _shuffled([drawn(wrong), drawn(longer)], rng)
+        candidates = [pair for both in zip_longest(first, second) for pair in both if pair is not None]
+    elif rejected_order == "random":
+        candidates = drawn([*wrong, *longer])
+    else:
+        by_kind = [wrong, longer] if rejected_order == "wrong_first" else [longer, wrong]
+        candidates = [pair for kind in by_kind for pair in drawn(kind)]
+    return _select(samples, candidates, pairs_per_query, refuse_longer_chosen=refuse_longer_chosen)
 
 
 def hybrid(samples: Sequence[Sample], *, pairs_per_query: int, seed: int | str) -> PairOutcome:
@@ -126,6 +163,7 @@ def hybrid(samples: Sequence[Sample], *, pairs_per_query: int, seed: int | str) 
     if not eligible:
         return PairOutcome((), "wrong_language")
     best = max(rewards[i] for i in eligible)
+    is_wrong_best = any(rewards[i] > best and samples[i].is_wrong for i in rewards)
     chosen = rng.choice([i for i in eligible if rewards[i] == best])
     # An answer too short to tell its language is no example of the right one.
     foreign = [i for i in rewards if in_language and samples[i].is_in_language is False]
@@ -138,20 +176,40 @@ def hybrid(samples: Sequence[Sample], *, pairs_per_query: int, seed: int | str) 
         for i in rewards
         if i not in foreign and (samples[i].is_wrong or rewards[i] < best)
     ]
-    return _select(samples, language + _shuffled(other, rng), pairs_per_query)
+    outcome = _select(samples, language + _shuffled(other, rng), pairs_per_query)
+    return outcome._replace(refused={**outcome.refused, "chosen_wrong": 1}) if is_wrong_best else outcome
 
 
 def _shuffled(items: Sequence[T], rng: random.Random) -> list[T]:
     return rng.sample(items, len(items))
 
 
-def _select(samples: Sequence[Sample], candidates: Sequence[Pair], limit: int) -> PairOutcome:
-    """The first `limit` candidates whose sides differ in tokens, none of them with a rejected response seen before."""
-    different = [pair for pair in candidates if samples[pair.rejected].token_ids != samples[pair.chosen].token_ids]
-    num_identical = len(candidates) - len(different)
-    if not different:
-        return PairOutcome((), "identical" if num_identical else "nothing_to_teach", num_identical)
+def _select(
+    samples: Sequence[Sample], candidates: Sequence[Pair], limit: int, *, refuse_longer_chosen: bool = False
+) -> PairOutcome:
+    """The first `limit` candidates that are not refused, none of them with rejected tokens seen before."""
+    refused: Counter[str] = Counter()
     distinct: dict[tuple[int, ...], Pair] = {}
-    for pair in different:
-        distinct.setdefault(samples[pair.rejected].token_ids, pair)
-    return PairOutcome(tuple(distinct.values())[:limit], None, num_identical)
+    for pair in candidates:
+        chosen, rejected = samples[pair.chosen], samples[pair.rejected]
+        if reason := _refusal(chosen, rejected, refuse_longer_chosen=refuse_longer_chosen):
+            refused[reason] += 1
+        else:
+            distinct.setdefault(rejected.token_ids, pair)
+    if distinct:
+        return PairOutcome(tuple(distinct.values())[:limit], None, refused)
+    nothing = "one_response" if len(samples) == 1 else "nothing_to_teach"
+    return PairOutcome((), "refused" if refused else nothing, refused)
+
+
+def _refusal(chosen: Sample, rejected: Sample, *, refuse_longer_chosen: bool) -> str | None:
+    """Why a pair would teach nothing, or the opposite."""
+    if chosen.token_ids == rejected.token_ids:
+        return "same_tokens"
+    if chosen.trained_text == rejected.trained_text:
+        return "same_text"
+    if any(side.num_untrained >= len(side.token_ids) for side in (chosen, rejected)):
+        return "untrained"
+    if refuse_longer_chosen and len(chosen.token_ids) > len(rejected.token_ids):
+        return "chosen_longer"
+    return None

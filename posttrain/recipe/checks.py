@@ -80,6 +80,8 @@ def _check_filter(recipe: FilterRecipe) -> None:
 
 
 def _check_pairs(recipe: PairsRecipe) -> None:
+    if recipe.decoding.samples < 2:
+        raise UserError(f"decoding.samples: got {recipe.decoding.samples}, need at least 2 responses to make a pair of")
     if recipe.pairs.reuse_stage1 > 0 and recipe.pairs.stage1 is None:
         raise UserError(
             f"pairs.reuse_stage1: got {recipe.pairs.reuse_stage1!r} and no pairs.stage1; "

@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 Free = dict[str, Any]
 Mode = Literal["reasoning", "non_reasoning"]  # the same words as in posttrain.chat, which is on this floor too
 EngineName = Literal["vllm", "transformers"]
+RejectedOrder = Literal["in_turn", "wrong_first", "longer_first", "random"]
+RejectedDraw = Literal["random", "shortest", "longest"]
 
 
 class Limit(NamedTuple):
@@ -162,17 +164,23 @@ class KeepSection:
 
 @dataclass(frozen=True, kw_only=True)
 class PairsSection:
-    """How samples become pairs (report section 2.4.3).
+    """How samples become pairs (paper section 2.4.3).
 
-    `min_correct_share`: the share of a query's samples that has to be right before the shortest right one is trusted.
-    `min_length_ratio`: how many times longer than the chosen one a right answer is to be rejected.
-    `reuse_stage1`: the share of the pairs in `stage1` (a pairs.parquet) that is mixed in again.
+    `pairs_per_query`: at most. `train_thinking`: of both sides; false trains the final answers alone. Stage 1 only, see
+    `shortest_correct`: `min_correct_share`, the share of a query's samples that has to be right before the shortest
+    right one is trusted; `min_length_ratio`, how many times longer than the chosen one a right answer is to be
+    rejected; `rejected_order` and `rejected_draw`, which of them are; `refuse_longer_chosen`, also against wrong ones.
+    `reuse_stage1`: the share of the final pairs that comes from `stage1` (a pairs.parquet).
     """
 
     builder: Literal["shortest_correct", "hybrid"]
+    pairs_per_query: int = field(default=1, metadata=AT_LEAST_ONE)
+    train_thinking: bool = True
     min_correct_share: float = field(default=0.75, metadata=SHARE)
     min_length_ratio: float = field(default=1.2, metadata=AT_LEAST_ONE)
-    pairs_per_query: int = field(default=1, metadata=AT_LEAST_ONE)
+    rejected_order: RejectedOrder = "in_turn"
+    rejected_draw: RejectedDraw = "random"
+    refuse_longer_chosen: bool = False
     reuse_stage1: float = field(default=0.0, metadata=SHARE)
     stage1: str | None = None
 
@@ -268,10 +276,15 @@ class RLRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class PairsRecipe(SamplingRecipe):
-    """Sampling from the model and building preference pairs."""
+    """Sampling from the model and building preference pairs.
+
+    `samples`: the folder of an earlier run of the same model, data and decoding, whose samples are graded and paired
+    anew; the model is then not loaded.
+    """
 
     stage: Literal["pairs"] = "pairs"
     pairs: PairsSection
+    samples: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

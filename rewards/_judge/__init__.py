@@ -8,7 +8,7 @@
 - `slots`: how many may ask at once, in all processes
 """
 
-from rewards._judge.judge import Judge
+from rewards._judge.judge import Judge, PreferenceJudge
 from rewards._judge.judgement import Judgement
 
-__all__ = ["Judge", "Judgement"]
+__all__ = ["Judge", "Judgement", "PreferenceJudge"]

@@ -6,35 +6,26 @@ import os
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 from urllib.parse import urlsplit
 
 from rewards._judge.endpoint import UnansweredError, ask
-from rewards._judge.judgement import SCHEMA, Judgement, NonsenseError, read_judgement
+from rewards._judge.judgement import Judgement, NonsenseError, read_judgement, schema
 from rewards._judge.ledger import BudgetSpentError, JudgeDownError, Ledger
-from rewards._judge.prompt import fill, read_prompt
+from rewards._judge.prompt import FIRST_OR_SECOND, RIGHT_OR_WRONG, Form, fill, read_prompt
 from rewards._judge.slots import slot
 
 _FIRST_PAUSE_S = 0.5
 _JITTER = random.SystemRandom()
-_RESPONSE_FORMATS: dict[str, dict[str, Any]] = {
-    "json_schema": {
-        "response_format": {
-            "type": "json_schema",
-            "json_schema": {"name": "verdict", "strict": True, "schema": SCHEMA},
-        }
-    },
-    "json_object": {"response_format": {"type": "json_object"}},
-    "text": {},
-}
+_RESPONSE_FORMATS = ("json_schema", "json_object", "text")
 
 
 @dataclass(frozen=True)
 class Judge:
-    """Asks a chat model whether an answer says the same as the gold answer.
+    """Asks a chat model a question of a given form: whether an answer says the same as the gold answer.
 
     Attributes:
         url: the endpoint up to its version, as `http://localhost:8000/v1`.
@@ -57,6 +48,8 @@ class Judge:
     Raises:
         ValueError: a setting makes no sense, the prompt cannot be used, or the variable with the key is not set.
     """
+
+    form: ClassVar[Form] = RIGHT_OR_WRONG
 
     url: str
     model: str
@@ -96,16 +89,33 @@ class Judge:
             )
         if self.api_key_env is not None and not os.environ.get(self.api_key_env):
             raise ValueError(f"judge.api_key_env={self.api_key_env!r} is not set, need the key in that variable")
-        read_prompt(self.prompt_file)
+        read_prompt(self.prompt_file, self.form)
 
-    def __call__(self, *, question: str, gold: str, answer: str) -> Judgement:
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> Self:
+        """The judge that a recipe describes.
+
+        Raises:
+            ValueError: a setting is unknown or missing, or as for the class.
+        """
+        known = [setting.name for setting in fields(cls)]
+        unknown = sorted(set(settings) - set(known))
+        missing = sorted({"url", "model", "folder"} - set(settings))
+        if unknown or missing:
+            raise ValueError(f"judge has {unknown=} and {missing=} settings, need some of {', '.join(known)}")
+        return cls(**settings)
+
+    def __call__(self, **texts: str) -> Judgement:
         """The judge's verdict; None with its cause when the budget is spent or all it says is nonsense.
+
+        Args:
+            texts: one for each placeholder of the form.
 
         Raises:
             JudgeDownError: no answer in all tries or all the time, or none by others a short while ago.
             JudgeRefusedError: the endpoint does not take such requests.
         """
-        body = self._body(fill(read_prompt(self.prompt_file), question=question, gold=gold, answer=answer))
+        body = self._body(fill(read_prompt(self.prompt_file, self.form), texts))
         key = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
         ledger = _open(str(Path(self.folder).absolute()))
         known = ledger.find(key)
@@ -116,13 +126,22 @@ class Judge:
             judgement = self._judgement(body, ledger)
         except BudgetSpentError as error:
             return Judgement(None, f"the judge's {error}")
-        if judgement.is_right is not None:
+        if judgement.verdict is not None:
             ledger.keep(key, judgement)
         return judgement
 
     def _body(self, prompt: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": prompt}]
-        return {"model": self.model, "messages": messages, **_RESPONSE_FORMATS[self.response_format], **self.request}
+        return {"model": self.model, "messages": messages, **self._response_format(), **self.request}
+
+    def _response_format(self) -> dict[str, Any]:
+        if self.response_format == "text":
+            return {}
+        response_format: dict[str, Any] = {"type": self.response_format}
+        if self.response_format == "json_schema":
+            verdict = {"name": "verdict", "strict": True, "schema": schema(self.form.verdicts)}
+            response_format["json_schema"] = verdict
+        return {"response_format": response_format}
 
     def _judgement(self, body: dict[str, Any], ledger: Ledger) -> Judgement:
         """Ask until there is an answer that counts."""
@@ -132,7 +151,7 @@ class Judge:
         for num_retries in range(self.max_tries):
             pause_s = _FIRST_PAUSE_S * 2**num_retries * _JITTER.uniform(0.5, 1.0)
             try:
-                judgement = read_judgement(self._reply(body, ledger, deadline))
+                judgement = read_judgement(self._reply(body, ledger, deadline), self.form.verdicts)
             except NonsenseError as error:
                 ledger.answered()
                 failure = error
@@ -168,6 +187,12 @@ class Judge:
             api_key = os.environ[self.api_key_env] if self.api_key_env else None
             timeout_s = min(self.request_timeout_s, max(0.05, deadline - time.monotonic()))
             return ask(self.url.rstrip("/"), body, api_key=api_key, timeout_s=timeout_s)
+
+
+class PreferenceJudge(Judge):
+    """Asks a chat model which of two answers is the better one; the settings are those of `Judge`."""
+
+    form: ClassVar[Form] = FIRST_OR_SECOND
 
 
 @lru_cache(maxsize=8)

@@ -12,7 +12,7 @@ DOWN_S = 30.0  # how long nobody asks an endpoint that is down; then one tries i
 _LONGEST_PAUSE_S = 600.0  # a turn further away comes from a clock that was set back
 _PATIENCE_S = 10.0  # with the other processes
 _TABLES = """
-    CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, is_right INTEGER NOT NULL, reason TEXT NOT NULL);
+    CREATE TABLE IF NOT EXISTS judgements (key TEXT PRIMARY KEY, verdict TEXT NOT NULL, reason TEXT NOT NULL);
     CREATE TABLE IF NOT EXISTS state (
         id INTEGER PRIMARY KEY CHECK (id = 0), num_requests INTEGER NOT NULL, next_turn_at REAL NOT NULL,
         answered_at REAL NOT NULL, down_until REAL NOT NULL, down_reason TEXT NOT NULL);
@@ -46,14 +46,14 @@ class Ledger:
     def find(self, key: str) -> Judgement | None:
         """The verdict that is kept under a key."""
         with closing(self._connect()) as connection:
-            row = connection.execute("SELECT is_right, reason FROM verdicts WHERE key = ?", (key,)).fetchone()
-        return Judgement(bool(row[0]), row[1]) if row else None
+            row = connection.execute("SELECT verdict, reason FROM judgements WHERE key = ?", (key,)).fetchone()
+        return Judgement(row[0], row[1]) if row else None
 
     def keep(self, key: str, judgement: Judgement) -> None:
-        """Keep a verdict; it is right or wrong."""
+        """Keep a verdict that counts."""
         with self._change() as connection:
             connection.execute(
-                "INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", (key, judgement.is_right, judgement.reason)
+                "INSERT OR REPLACE INTO judgements VALUES (?, ?, ?)", (key, judgement.verdict, judgement.reason)
             )
 
     @property

@@ -1,9 +1,12 @@
-"""A chat endpoint on a free port that answers by a script: the requests' replies in turn, the last one for ever."""
+"""A chat endpoint on a free port that answers by a script: the replies in turn, the last one for ever.
+
+A reply may be a function of the request's prompt.
+"""
 
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -52,7 +55,7 @@ class Server:
     """
 
     url: str
-    replies: Sequence[Reply]
+    replies: Sequence[Reply | Callable[[str], Reply]]
     requests: list[dict[str, Any]] = field(default_factory=list)
     headers: list[Mapping[str, str]] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
@@ -64,7 +67,7 @@ class Server:
 
 
 @contextmanager
-def serve(*replies: Reply) -> Iterator[Server]:
+def serve(*replies: Reply | Callable[[str], Reply]) -> Iterator[Server]:
     lock, at_work = threading.Lock(), [0]
 
     class Handler(BaseHTTPRequestHandler):
@@ -75,6 +78,8 @@ def serve(*replies: Reply) -> Iterator[Server]:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             with lock:
                 reply = server.replies[min(len(server.requests), len(server.replies) - 1)]
+                if callable(reply):
+                    reply = reply(body["messages"][0]["content"])
                 server.requests.append(body | {"path": self.path})
                 server.headers.append(dict(self.headers))
                 server.times.append(time.monotonic())

@@ -4,20 +4,29 @@ import importlib
 import pickle
 import pkgutil
 import time
+from collections.abc import Sequence
 from types import ModuleType
 
 import pytest
 
 import rewards
 from posttrain.authoring.probes import HOSTILE
-from rewards import Case, make_attempt
-from rewards.contract import gold_answer_of, seen_attempt
+from rewards import Attempt, Case, GroupCase, make_attempt
+from rewards.contract import gold_answer_of, grades_groups, seen_attempt
 
-NAMES = [name for _, name, _ in pkgutil.iter_modules(rewards.__path__) if name != "contract" and name[0] != "_"]
-MODULES = [importlib.import_module(f"rewards.{name}") for name in NAMES]
+ALL_NAMES = [name for _, name, _ in pkgutil.iter_modules(rewards.__path__) if name != "contract" and name[0] != "_"]
+ALL_MODULES = [importlib.import_module(f"rewards.{name}") for name in ALL_NAMES]
+GROUP_MODULES = [module for module in ALL_MODULES if grades_groups(module.EXAMPLE)]
+MODULES = [module for module in ALL_MODULES if module not in GROUP_MODULES]
+NAMES = [module.__name__.rpartition(".")[2] for module in MODULES]
 CASES = [
     pytest.param(module, case, id=f"{name}-{i}")
     for name, module in zip(NAMES, MODULES, strict=True)
+    for i, case in enumerate(module.CASES)
+]
+GROUP_CASES = [
+    pytest.param(module, case, id=f"{module.__name__}-{i}")
+    for module in GROUP_MODULES
     for i, case in enumerate(module.CASES)
 ]
 GOLDS = ["7", r"\frac{1}{3}", r"\sqrt{2}", "x^2+1", r"\{1,2\}", r"\text{yes}"]
@@ -93,3 +102,28 @@ def test_reward_and_attempt_can_be_sent_to_a_worker(module: ModuleType) -> None:
     fields, row, score = module.CASES[0]
     reward, attempt = pickle.loads(pickle.dumps((module.EXAMPLE, make_attempt(fields, row))))
     assert reward(attempt).score == score
+
+
+# --- rewards that grade groups ---
+
+
+def scores(module: ModuleType, group: Sequence[Attempt]) -> list[float | None]:
+    return [verdict.score for verdict in module.EXAMPLE(group)]
+
+
+@pytest.mark.parametrize("module", GROUP_MODULES)
+def test_every_group_reward_shows_a_success_and_a_failure_and_can_be_sent_away(module: ModuleType) -> None:
+    assert {1.0, 0.0} <= {score for _, _, expected in module.CASES for score in expected}
+    assert pickle.loads(pickle.dumps(module.EXAMPLE)) == module.EXAMPLE
+
+
+@pytest.mark.parametrize(("module", "case"), GROUP_CASES)
+def test_group_gets_its_scores_with_reasons_in_any_order_and_from_what_is_seen(
+    module: ModuleType, case: GroupCase
+) -> None:
+    answers, row, expected = case
+    group = [make_attempt(fields, row) for fields in answers]
+    assert scores(module, group) == list(expected)
+    assert scores(module, group[::-1]) == list(expected)[::-1]
+    assert scores(module, [seen_attempt(module.EXAMPLE, attempt) for attempt in group]) == list(expected)
+    assert all(verdict.reason for verdict in module.EXAMPLE(group))

@@ -19,7 +19,7 @@ from rewards._judge.ledger import JudgeDownError, Ledger
 from tests.rewards.judge_server import BROKEN, DROPPED, RIGHT, WRONG, Reply, Server, says, serve
 
 TEXTS = {"question": "Which planet is red?", "gold": "Mars", "answer": "the fourth planet"}
-RIGHT_JUDGEMENT = Judgement(is_right=True, reason="the same")
+RIGHT_JUDGEMENT = Judgement("right", reason="the same")
 
 
 @pytest.fixture(autouse=True)
@@ -39,10 +39,10 @@ def free_url() -> str:
         return f"http://127.0.0.1:{probe.getsockname()[1]}/v1"
 
 
-@pytest.mark.parametrize(("reply", "is_right"), [(RIGHT, True), (WRONG, False)])
-def test_the_verdict_is_what_the_endpoint_says(reply: Reply, is_right: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("reply", "verdict"), [(RIGHT, "right"), (WRONG, "wrong")])
+def test_the_verdict_is_what_the_endpoint_says(reply: Reply, verdict: str, tmp_path: Path) -> None:
     with serve(reply) as server:
-        assert judge_at(server, tmp_path)(**TEXTS).is_right is is_right
+        assert judge_at(server, tmp_path)(**TEXTS).verdict == verdict
     (request,) = server.requests
     assert (request["path"], request["model"]) == ("/v1/chat/completions", "judge")
     assert request["response_format"]["json_schema"]["schema"]["required"] == ["reason", "verdict"]
@@ -105,7 +105,7 @@ def test_an_answer_that_drips_in_meets_the_time_limit(tmp_path: Path) -> None:
 def test_an_endless_answer_is_nonsense(tmp_path: Path) -> None:
     with serve(Reply(b" " * 2_000_000)) as server:
         judgement = judge_at(server, tmp_path, max_tries=1)(**TEXTS)
-    assert judgement.is_right is None
+    assert judgement.verdict is None
     assert "more than 1000000 bytes" in judgement.reason
 
 
@@ -182,7 +182,7 @@ def test_nonsense_is_no_verdict_and_not_kept(content: str | None, tmp_path: Path
         judge = judge_at(server, tmp_path, max_tries=1)
         for _ in range(2):
             judgement = judge(**TEXTS)
-            assert judgement.is_right is None
+            assert judgement.verdict is None
             assert judgement.reason.startswith("the judge gave no verdict in 1 tries")
             assert len(judgement.reason) < 300
     assert len(server.requests) == 2
@@ -248,12 +248,12 @@ def test_when_the_pause_is_over_one_process_tries_and_the_others_wait(
 def test_the_budget_counts_every_request_and_kept_verdicts_are_free(tmp_path: Path) -> None:
     with serve(BROKEN, RIGHT) as server:
         judge = judge_at(server, tmp_path, max_requests=3)
-        assert judge(**TEXTS).is_right
-        assert judge(**TEXTS | {"answer": "second"}).is_right
+        assert judge(**TEXTS).verdict == "right"
+        assert judge(**TEXTS | {"answer": "second"}).verdict == "right"
         spent = judge(**TEXTS | {"answer": "third"})
-        assert spent == Judgement(is_right=None, reason="the judge's budget spent: 3 of 3 requests were made")
-        assert judge(**TEXTS).is_right
-        assert judge_at(server, tmp_path, max_requests=4)(**TEXTS | {"answer": "third"}).is_right
+        assert spent == Judgement(None, reason="the judge's budget spent: 3 of 3 requests were made")
+        assert judge(**TEXTS).verdict == "right"
+        assert judge_at(server, tmp_path, max_requests=4)(**TEXTS | {"answer": "third"}).verdict == "right"
     assert len(server.requests) == 4 == Ledger(tmp_path).num_requests
 
 
@@ -263,7 +263,7 @@ from rewards._judge import Judge
 url, folder, settings, *answers = sys.argv[1:]
 judge = Judge(url=url, model="judge", folder=folder, **eval(settings))
 for answer in answers:
-    print(judge(question="Which planet is red?", gold="Mars", answer=answer).is_right)
+    print(judge(question="Which planet is red?", gold="Mars", answer=answer).verdict)
 """
 
 
@@ -291,7 +291,7 @@ def test_two_processes_share_the_rate_and_the_budget(tmp_path: Path) -> None:
                 for name in "ab"
             ]
         )
-    assert sorted(outputs[0] + outputs[1]) == ["None"] * 2 + ["True"] * 6
+    assert sorted(outputs[0] + outputs[1]) == ["None"] * 2 + ["right"] * 6
     assert len(server.requests) == 6
     assert max(server.times) - began >= 5 * 0.5  # six turns, half a second apart
 
@@ -334,7 +334,7 @@ def test_the_key_goes_to_the_endpoint_and_nowhere_else(tmp_path: Path, monkeypat
         judge = judge_at(server, tmp_path, api_key_env="SOME_KEY")
         with pytest.raises(JudgeRefusedError) as refused:
             judge(**TEXTS)
-        assert judge(**TEXTS).is_right
+        assert judge(**TEXTS).verdict == "right"
     assert [headers["Authorization"] for headers in server.headers] == ["Bearer s3cret-key"] * 2
     assert "s3cret" not in f"{refused.value}{judge}"
     assert all(b"s3cret" not in file.read_bytes() for file in tmp_path.iterdir())
