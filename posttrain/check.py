@@ -131,15 +131,16 @@ def _pref(recipe: PrefRecipe) -> Plan:
     from posttrain.models.load import load_tokenizer
     from posttrain.preference.stage import data_files, training_arguments
 
-    load_tokenizer(recipe.model)
+    tokenizer = load_tokenizer(recipe.model)
     files = data_files(recipe)
     for path in files:
         if not path.exists():
             raise UserError(f"'{path}' does not exist; `posttrain pairs` writes it")
     if recipe.objective == "group_simper":
+        from posttrain.chat import origin_of
         from posttrain.preference.sample_files import read_groups
 
-        unit, number = "groups", sum(len(read_groups(path).rows) for path in files)
+        unit, number = "groups", sum(len(read_groups(path, origin_of(tokenizer)).rows) for path in files)
     else:
         unit, number = "pairs", sum(pyarrow.dataset.dataset(path).count_rows() for path in files)
     return {"objective": recipe.objective, unit: f"{number:,}", "steps": _steps(training_arguments(recipe), number)}

@@ -18,7 +18,8 @@ def group_figures(probs_NG: Tensor, weights_NG: Tensor, lengths_NG: Tensor) -> d
     is_chosen, is_rejected = weights_NG > 0, weights_NG < 0
     chosen, rejected = _mean(probs_NG, is_chosen), _mean(probs_NG, is_rejected)
     is_response = lengths_NG > 0
-    is_better_NGG = (weights_NG[:, :, None] > weights_NG[:, None, :]) & is_response[:, :, None] & is_response[:, None, :]
+    are_both_NGG = is_response[:, :, None] & is_response[:, None, :]
+    is_better_NGG = are_both_NGG & (weights_NG[:, :, None] > weights_NG[:, None, :])
     is_likelier_NGG = probs_NG[:, :, None] > probs_NG[:, None, :]
     return {
         "prob/chosen": chosen,

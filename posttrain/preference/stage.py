@@ -1,5 +1,6 @@
 """The preference stage: SimPER on pairs or on whole groups, or one of its peers on the same pairs."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,16 +8,20 @@ from datasets import Dataset
 from trl import DPOConfig
 from trl.experimental.cpo import CPOConfig
 
-from posttrain.chat import require_template
+from posttrain.chat import Origin, origin_of, require_template
+from posttrain.errors import UserError
 from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.preference.config import SimPERConfig
-from posttrain.preference.pair_files import Origin, origin_of, read_pairs
+from posttrain.preference.groups import LABELS, make_group, require_trained
+from posttrain.preference.pair_files import read_pairs
 from posttrain.preference.peers import SIMPO_DEFAULTS, PairDPOTrainer, PairSimPOTrainer
 from posttrain.preference.sample_files import read_groups
 from posttrain.preference.trainer import SimPERTrainer
 from posttrain.recipe import PrefRecipe, make_config, resolved_yaml
 from posttrain.runs import Run
 from posttrain.training import export_model, fixed_arguments, lora_config, train, with_defaults
+
+PAIR_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids", "chosen_untrained", "rejected_untrained", *LABELS)
 
 
 class Objective(NamedTuple):
@@ -74,15 +79,25 @@ def training_arguments(recipe: PrefRecipe) -> Any:
 
 
 def _read(recipe: PrefRecipe, files: list[Path], origin: Origin) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows to train on, and what is said of them in the manifest."""
+    """The rows to train on, and what is said of them in the manifest.
+
+    Raises:
+        UserError: as in `read_groups` and `read_pairs`, or a response without a token to train.
+    """
     if recipe.objective == "group_simper":
-        found = [read_groups(file) for file in files]
+        found = [read_groups(file, origin) for file in files]
         rows = [row for groups in found for row in groups.rows]
-        reasons = sorted({reason for groups in found for reason in groups.skipped})
-        skipped = {reason: sum(groups.skipped.get(reason, 0) for groups in found) for reason in reasons}
-        return rows, {"groups": len(rows), "responses": sum(len(row["weights"]) for row in rows), "skipped": skipped}
-    columns = ("prompt_ids", "chosen_ids", "rejected_ids")
-    if recipe.objective == "simper":
-        columns += ("mode", "language")
-    pairs = [{name: row[name] for name in columns} for file in files for row in read_pairs(file, origin)]  # type: ignore[literal-required]
-    return pairs, {"pairs": len(pairs)}
+        skipped = sum((Counter(groups.skipped) for groups in found), Counter())
+        responses = sum(len(row["weights"]) for row in rows)
+        return rows, {"groups": len(rows), "responses": responses, "skipped": dict(skipped)}
+    pairs: list[dict[str, Any]] = []
+    for file in files:
+        rows = [dict(row) for row in read_pairs(file, origin)]
+        require_trained(rows, str(file))
+        if recipe.objective != "simper" and any(sum(make_group(row).untrained) for row in rows):
+            raise UserError(
+                f"pairs file '{file}' was made with train_thinking: false, and objective {recipe.objective}, which is "
+                "TRL's, trains whole responses; take objective simper, or make pairs with train_thinking: true"
+            )
+        pairs += rows
+    return [{name: row[name] for name in PAIR_COLUMNS} for row in pairs], {"pairs": len(pairs)}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from trl import DPOTrainer
 from trl.trainer import dpo_trainer
@@ -13,9 +14,8 @@ from posttrain.models.packed import pack_responses, shares_prompts
 from posttrain.models.patching import replaced
 from posttrain.objectives import mean_log_prob, simper_loss
 from posttrain.preference.config import SimPERConfig
-from posttrain.preference.groups import LABELS, Group, make_group, require_completions, split_by_tokens
+from posttrain.preference.groups import LABELS, SIDES, Group, make_group, require_trained, split_by_tokens
 from posttrain.preference.metrics import LabelledMeans, group_figures
-from posttrain.preference.pair_files import require_tokens
 
 
 class SimPERTrainer(DPOTrainer):
@@ -23,7 +23,8 @@ class SimPERTrainer(DPOTrainer):
 
     Takes what `DPOTrainer` takes, with a loaded model, a `SimPERConfig` and a dataset of token ids: pairs as TRL's own
     preparation makes them (`prompt_ids`, `chosen_ids`, `rejected_ids`), or groups (`prompt_ids`, `completions`,
-    `weights`); with `mode` and `language` or without.
+    `weights`); with `mode` and `language` or without; pairs also with `chosen_untrained` and `rejected_untrained`, how
+    many tokens of a side, from the first on, bear no loss.
 
     The loss of an optimizer step is the mean over its pairs or groups, however they are cut: those of this process are
     taken together and dealt out anew, so that micro-batches hold like numbers of tokens.
@@ -73,16 +74,14 @@ class SimPERTrainer(DPOTrainer):
         """Check the rows; they already are token ids.
 
         Raises:
-            UserError: one has an empty prompt or an empty response.
+            UserError: one has no prompt, or a response without a trained token.
         """
-        if "completions" in dataset.column_names:
-            require_completions(dataset, f"{dataset_name} groups")
-        else:
-            require_tokens(dataset, f"{dataset_name} pairs")
+        require_trained(dataset, f"{dataset_name} data")
         return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = ["prompt_ids", "chosen_ids", "rejected_ids", "completions", "weights", *LABELS]
+        pairs = [f"{side}_{what}" for side in SIDES for what in ("ids", "untrained")]
+        self._signature_columns = ["prompt_ids", *pairs, "completions", "weights", *LABELS]
 
     def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
         return dataset
@@ -105,18 +104,20 @@ class SimPERTrainer(DPOTrainer):
         device = self.accelerator.device
         row = pack_responses([group.branches for group in inputs], share_prompt=self._share_prompt)
         router = {"output_router_logits": True} if self.aux_loss_enabled else {}
-        positions_N, targets_N = row.positions_N.to(device), row.targets_N.to(device)
+        trained = [length for group in inputs for length in group.num_trained]
+        is_trained = torch.cat(
+            [torch.arange(length) >= length - bearing for length, bearing in zip(row.lengths, trained, strict=True)]
+        )
+        positions_N, targets_N = row.positions_N[is_trained].to(device), row.targets_N[is_trained].to(device)
         scored = self._scorer.score(model, positions_N, targets_N, **row.packed.model_inputs(device), **router)
 
-        logps_RT = pad_sequence(scored.logps_N.float().split(row.lengths), batch_first=True)
-        lengths_R = torch.tensor(row.lengths, device=device)
-        mean_logps_R = mean_log_prob(logps_RT, torch.arange(logps_RT.shape[1], device=device) < lengths_R[:, None])
+        logps_RT = _stacked(scored.logps_N.float(), trained)
+        mask_RT = _stacked(torch.ones(len(positions_N), dtype=torch.bool, device=device), trained)
         sizes = [len(group.weights) for group in inputs]
-        lengths_NG = pad_sequence(lengths_R.split(sizes), batch_first=True)
-        weights_NG = pad_sequence([torch.tensor(group.weights) for group in inputs], batch_first=True).to(device)
-        result = simper_loss(
-            pad_sequence(mean_logps_R.split(sizes), batch_first=True), weights_NG, is_response_NG=lengths_NG > 0
-        )
+        mean_logp_NG = _stacked(mean_log_prob(logps_RT, mask_RT), sizes)
+        weights_NG = _stacked(torch.tensor([w for group in inputs for w in group.weights], device=device), sizes)
+        lengths_NG = _stacked(torch.tensor(row.lengths, device=device), sizes)
+        result = simper_loss(mean_logp_NG, weights_NG, is_response_NG=lengths_NG > 0)
 
         figures = group_figures(result.probs_NG, weights_NG, lengths_NG)
         self._means[self._mode].add(figures, [group.labels for group in inputs])
@@ -136,6 +137,11 @@ class SimPERTrainer(DPOTrainer):
     @property
     def _mode(self) -> str:
         return "train" if self.model.training else "eval"
+
+
+def _stacked(values: Tensor, sizes: Sequence[int]) -> Tensor:
+    """Cut into rows of these sizes, which are filled up with zeros."""
+    return pad_sequence(values.split(list(sizes)), batch_first=True)
 
 
 def _collate(rows: Sequence[dict[str, Any]]) -> list[Group]:

@@ -104,7 +104,11 @@ def test_loss_and_gradient_are_those_of_every_response_alone(model, tokenizer, t
 def test_a_pair_is_a_group_of_two(model, tokenizer, tmp_path):
     weights = group_weights(torch.tensor([[0.9, 0.2]]), torch.ones(1, 2, dtype=torch.bool))[0].tolist()
     groups = [
-        {"prompt_ids": pair["prompt_ids"], "completions": [pair["chosen_ids"], pair["rejected_ids"]], "weights": weights}
+        {
+            "prompt_ids": pair["prompt_ids"],
+            "completions": [pair["chosen_ids"], pair["rejected_ids"]],
+            "weights": weights,
+        }
         for pair in PAIRS
     ]
     losses = []
@@ -112,6 +116,24 @@ def test_a_pair_is_a_group_of_two(model, tokenizer, tmp_path):
         trainer = make_trainer(model, tokenizer, tmp_path, pairs=data)
         losses.append(trainer.compute_loss(trainer.model, batch_of(trainer)).item())
     assert losses[0] == pytest.approx(losses[1], rel=1e-6)
+
+
+def test_untrained_tokens_are_seen_and_bear_no_loss(model, tokenizer, tmp_path):
+    pairs = [
+        {**PAIRS[0], "chosen_untrained": 3, "rejected_untrained": 1},
+        {**PAIRS[2], "chosen_untrained": 0, "rejected_untrained": None},
+    ]
+    trainer = make_trainer(model, tokenizer, tmp_path, pairs=pairs)
+    loss = trainer.compute_loss(trainer.model, batch_of(trainer))
+    chosen = plain_prob(model, [10, 11, 12, 20, 21, 22], [23, 24])
+    rejected = plain_prob(model, [10, 11, 12, 30], [31])
+    torch.testing.assert_close(loss, (rejected - chosen + plain_loss(model, PAIRS[2:3])) / 2, rtol=1e-4, atol=1e-7)
+
+
+def test_a_side_without_a_trained_token_is_refused_with_its_row(model, tokenizer, tmp_path):
+    pairs = [{**PAIRS[0], "chosen_untrained": 4}, {**PAIRS[1], "chosen_untrained": 1}]
+    with pytest.raises(UserError, match="train data:2: no token of response 1 bears loss"):
+        make_trainer(model, tokenizer, tmp_path, pairs=pairs)
 
 
 def logged(trainer, *batches):
@@ -159,7 +181,6 @@ def test_some_figures_are_logged_for_each_language_and_not_for_the_only_mode(mod
     assert "margin/en" not in logged(trainer, batch[1:2])  # no pair of it since the last log
 
 
-
 @pytest.mark.slow
 def test_training_raises_the_chosen_and_lowers_the_rejected_probability(model, tokenizer, tmp_path):
     trainer = make_trainer(model, tokenizer, tmp_path, max_steps=15, learning_rate=3e-3, lr_scheduler_type="constant")
@@ -192,7 +213,9 @@ def test_a_step_does_not_depend_on_how_the_batch_is_cut(tokenizer, tmp_path, mod
 
 
 def test_micro_batches_of_a_step_hold_like_numbers_of_tokens(model, tokenizer, tmp_path):
-    pairs = [{"prompt_ids": [10], "chosen_ids": [20] * k, "rejected_ids": [30] * k} for k in (50, 50, 50, 1, 1, 1, 1, 1)]
+    pairs = [
+        {"prompt_ids": [10], "chosen_ids": [20] * k, "rejected_ids": [30] * k} for k in (50, 50, 50, 1, 1, 1, 1, 1)
+    ]
     trainer = make_trainer(model, tokenizer, tmp_path, pairs)
     rows = [trainer.train_dataset[i] for i in range(8)]
     batches = iter([trainer.data_collator(rows[start : start + 2]) for start in range(0, 8, 2)])
@@ -207,11 +230,9 @@ def models_in_memory():
 
 
 @pytest.mark.parametrize("is_sharded", [False, True])
-def test_there_is_no_second_model_even_where_upstream_would_load_one_under_fsdp(
-    model, tokenizer, tmp_path, is_sharded
-):
+def test_there_is_no_second_model_even_where_upstream_would_load_one_under_fsdp(model, tokenizer, tmp_path, is_sharded):
     class Sharded(SimPERTrainer):
-        """Says that it is sharded as soon as upstream comes to its reference, and not while there is no FSDP to set up."""
+        """Says that it is sharded once upstream has come to its reference, and not while it would set FSDP up."""
 
         is_fsdp_enabled = property(
             lambda self: is_sharded and hasattr(self, "router_aux_loss_coef"), lambda self, value: None
@@ -247,13 +268,20 @@ def test_long_responses_are_not_cut(model, tokenizer, tmp_path):
 
 def test_an_empty_response_of_a_group_is_refused_with_its_row(model, tokenizer, tmp_path):
     groups = [GROUPS[0], {**GROUPS[1], "completions": [[26], []]}]
-    with pytest.raises(UserError, match=r"train groups:2: completion 1 is empty"):
+    with pytest.raises(UserError, match=r"train data:2: no token of response 2 bears loss"):
         make_trainer(model, tokenizer, tmp_path, pairs=groups)
 
 
-@pytest.mark.parametrize("column", ["prompt_ids", "chosen_ids", "rejected_ids"])
-def test_an_empty_side_is_refused_with_its_row(model, tokenizer, tmp_path, column):
-    with pytest.raises(UserError, match=rf"train pairs:2: {column} is empty"):
+@pytest.mark.parametrize(
+    ("column", "named"),
+    [
+        ("prompt_ids", "prompt_ids is empty"),
+        ("chosen_ids", "no token of response 1 bears loss"),
+        ("rejected_ids", "no token of response 2 bears loss"),
+    ],
+)
+def test_an_empty_side_is_refused_with_its_row(model, tokenizer, tmp_path, column, named):
+    with pytest.raises(UserError, match=rf"train data:2: {named}"):
         make_trainer(model, tokenizer, tmp_path, pairs=[PAIRS[0], {**PAIRS[1], column: []}])
 
 
