@@ -110,7 +110,7 @@ def test_whole_groups_are_learnt_from_samples(tmp_path, model_folder, samples_fo
     first, *_, last = metrics(tmp_path / "run")
     assert last["margin"] > first["margin"] + 0.05
     assert last["ordering_accuracy"] > first["ordering_accuracy"]
-    assert (last["length/chosen"], last["length/rejected"]) == (3, 7)
+    assert (last["length/chosen"], last["length/rejected"]) == (2, 6)  # only the shortest is better than the mean
 
 
 @pytest.mark.slow
