@@ -46,25 +46,36 @@ def _sft(recipe: SFTRecipe) -> Plan:
     from posttrain.data.intake import describe_intake, take_in
     from posttrain.data.mix_table import mix_table
     from posttrain.models.load import load_tokenizer, read_config
-    from posttrain.sft.stage import plan, training_arguments
+    from posttrain.sft.stage import (
+        plan,
+        take_in_validation,
+        training_arguments,
+        training_samples,
+        validation_samples,
+    )
     from posttrain.training import lora_config, require_steps, samples_per_step
 
     tokenizer = load_tokenizer(recipe.model)
-    intakes = take_in(recipe.data, tokenizer)
+    intakes, held_out = take_in(recipe.data, tokenizer), take_in_validation(recipe, tokenizer)
     mixed, arguments = plan(recipe, intakes), training_arguments(recipe)
+    samples, validation = training_samples(recipe, mixed), validation_samples(recipe, held_out)
     lora_config(recipe.lora)
-    require_steps(len(mixed.rows), samples_per_step(arguments), "rows in the mix")
+    unit = "packs" if samples.pack_tokens else "samples"
+    require_steps(len(samples), samples_per_step(arguments), "packs" if samples.pack_tokens else "rows in the mix")
     longest = max(len(row.input_ids) for row in mixed.rows)
     _require_fits(longest, read_config(recipe.model), "the longest row")
     tokens = "; ".join(
         f"{mode}: {n:,} trained of {mixed.all_tokens[mode]:,}" for mode, n in mixed.trained_tokens.items()
     )
+    told = f"\n{'':<13}".join(describe_intake([*intakes, *held_out]))
     return {
-        "data": f"\n{'':<13}".join(describe_intake(intakes)) or "nothing set aside, inferred, converted or repeated",
+        "data": told or "nothing set aside, inferred, converted or repeated",
         "rows": f"{len(mixed.rows):,} (longest {longest} tokens)",
         "tokens": tokens,
         "ratio": f"{mixed.ratio:.3f} reasoning : non-reasoning, in trained tokens",
-        "steps": _steps(arguments, len(mixed.rows)),
+        **({"packs": samples.describe()} if samples.pack_tokens else {}),
+        "steps": _steps(arguments, len(samples), unit),
+        **({"validation": f"{len(validation.rows):,} rows in {len(validation):,} {unit}"} if validation else {}),
         "mix": mix_table(mixed.plan),
     }
 
@@ -189,10 +200,10 @@ def _require_fits(length: int, config: Any, what: str) -> None:
         )
 
 
-def _steps(arguments: Any, num_samples: int) -> str:
+def _steps(arguments: Any, num_samples: int, unit: str = "samples") -> str:
     from posttrain.training import samples_per_step
 
     batch = samples_per_step(arguments)
     per_epoch = math.ceil(num_samples / batch)  # the last step of an epoch takes what is left
     steps = arguments.max_steps if arguments.max_steps > 0 else math.ceil(arguments.num_train_epochs * per_epoch)
-    return f"{steps:,} optimizer steps of {batch} samples on {arguments.world_size} process(es)"
+    return f"{steps:,} optimizer steps of {batch} {unit} on {arguments.world_size} process(es)"

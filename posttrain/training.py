@@ -135,7 +135,17 @@ class MetricsLines(TrainerCallback):
 class ProgressLines(TrainerCallback):
     """A line every few seconds: step, share done, time left, and the figures worth watching."""
 
-    WATCHED = ("loss", "tokens/ratio", "reward", "outcome", "groups/mixed", "rollout/mismatch_kl", "kl", "margin")
+    WATCHED = (
+        "loss",
+        "eval_loss",
+        "tokens/ratio",
+        "reward",
+        "outcome",
+        "groups/mixed",
+        "rollout/mismatch_kl",
+        "kl",
+        "margin",
+    )
     SECONDS = 5.0
 
     def __init__(self, run: Run) -> None:

@@ -24,7 +24,7 @@ class Segment(NamedTuple):
     Attributes:
         start: The first token.
         stop: One behind the last.
-        prefix: Start and stop of what comes before the segment, elsewhere in the same row; empty: nothing does.
+        prefix: Start and stop of the segment that comes before this one, elsewhere in the row; empty: none does.
     """
 
     start: int
@@ -66,10 +66,10 @@ def segment_attention(
     segments_of = _documents(query, attention_mask, position_ids) if segments is None else [segments]
     if segments_of is None:
         return _attend(heads, **settings).transpose(1, 2).contiguous(), None
-    rows = []
-    for row, spans in enumerate(segments_of):
-        of_row = _Heads(*(tensor[row : row + 1] for tensor in heads))
-        rows.append(_joined([(span, _attend_segment(of_row, span, **settings)) for span in spans], of_row.query))
+    rows = [
+        _attend_row(_Heads(*(tensor[row : row + 1] for tensor in heads)), spans, **settings)
+        for row, spans in enumerate(segments_of)
+    ]
     return torch.cat(rows).transpose(1, 2).contiguous(), None
 
 
@@ -107,28 +107,26 @@ def _runs(starts: list[bool], mask: list[bool]) -> Iterator[Segment]:
         yield Segment(start, stop)
 
 
-def _joined(parts: list[tuple[Segment, Tensor]], like: Tensor) -> Tensor:
-    """The segments' outputs in one row, zeros between them."""
-    pieces, reached = [], 0
-    for span, output in sorted(parts, key=lambda part: part[0].start):
-        if span.start > reached:
-            pieces.append(torch.zeros_like(like[:, :, reached : span.start]))
-        pieces.append(output)
-        reached = span.stop
-    if reached < like.shape[2]:
-        pieces.append(torch.zeros_like(like[:, :, reached:]))
-    return torch.cat(pieces, dim=2)
+def _attend_row(row: _Heads, spans: Sequence[Segment], **settings: Any) -> Tensor:
+    """The output of one row, zeros between its segments."""
+    edges = sorted({0, row.query.shape[2], *(edge for span in spans for edge in span[:2])})
+    # One split for all: a slice for each would give the backward pass a gradient of the whole row for each.
+    split = (torch.split(tensor, [stop - start for start, stop in pairwise(edges)], dim=2) for tensor in row)
+    pieces = {start: _Heads(*piece) for start, piece in zip(edges, zip(*split, strict=True), strict=False)}
+    outputs = {
+        span.start: _attend_segment(pieces[span.start], pieces.get(span.prefix[0]), span, **settings) for span in spans
+    }
+    return torch.cat([outputs.get(start, torch.zeros_like(piece.query)) for start, piece in pieces.items()], dim=2)
 
 
-def _attend_segment(row: _Heads, span: Segment, *, window: int | None, **settings: Any) -> Tensor:
-    own = row.part(span.start, span.stop)
-    start, stop = span.prefix
-    if window is not None:
-        start = max(start, stop - (window - 1))  # what the first token of the segment still sees
-    before = stop - start
-    if before <= 0:
+def _attend_segment(
+    own: _Heads, prefix: _Heads | None, span: Segment, *, window: int | None, **settings: Any
+) -> Tensor:
+    before, length = span.prefix[1] - span.prefix[0], span.stop - span.start
+    if prefix is None or before == 0:
         return _attend(own, window=window, **settings)
-    prefix, length = row.part(start, stop), span.stop - span.start
+    if window is not None and before >= window:  # what the first token of the segment still sees
+        prefix, before = prefix.part(before - window + 1, before), window - 1
     joined = _Heads(*(torch.cat(both, dim=2) for both in zip(prefix, own, strict=True)))
     if window is not None and before + length > window:
         return _attend(joined, window=window, **settings)[:, :, before:]

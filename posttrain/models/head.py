@@ -85,12 +85,12 @@ class WholeRowHead:
         softcap: float | None,
         logit_scale: float,
         outputs: tuple[str, ...],
-    ) -> tuple[Tensor, Tensor | None, None, None, None]:
-        """Log-probabilities [N] and entropies [N] without gradient; arguments and results are upstream's."""
+    ) -> tuple[Tensor | None, ...]:
+        """Log-probabilities, entropies without gradient and `is_top1`, each [N]; arguments and order are upstream's."""
         if softcap is not None:
-            upstream: tuple[Tensor, Tensor | None, None, None, None] = ChunkedLogProbFunction.apply(
+            upstream: tuple[Tensor | None, ...] = ChunkedLogProbFunction.apply(
                 hidden_NH, weight_VH, bias_V, targets_N, temperature, tile, softcap, logit_scale, outputs
             )
             return upstream
         scores = token_scores(hidden_NH, weight_VH, targets_N, bias_V=bias_V, temperature=temperature / logit_scale)
-        return *scores, None, None, None
+        return scores.logps_N, scores.entropies_N, None, None, scores.is_top1_N

@@ -6,7 +6,7 @@ Shape suffixes: N tokens, H hidden size, V vocabulary.
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 MAX_LOGITS = 2**24  # that exist at a time: 64 MB in float32
@@ -18,10 +18,12 @@ class TokenScores(NamedTuple):
     Attributes:
         logps_N: Log-probability of each token, with gradient.
         entropies_N: Entropy of the distribution it was drawn from, without.
+        is_top1_N: Whether no other token was more likely.
     """
 
     logps_N: Float[Tensor, " N"]
     entropies_N: Float[Tensor, " N"]
+    is_top1_N: Bool[Tensor, " N"]
 
 
 def token_scores(
@@ -68,25 +70,27 @@ class _TokenScores(torch.autograd.Function):
         targets_N: Tensor,
         temperature: float,
         max_logits: int,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, Tensor]:
         ctx.temperature = temperature
         ctx.chunk = max(1, max_logits // weight_VH.shape[0])
         exps_NV, rows = None, []
         for hidden, targets in zip(torch.split(hidden_NH, ctx.chunk), torch.split(targets_N, ctx.chunk), strict=True):
             logits, exps_NV, sums = _exponentials(hidden, weight_VH, bias_V, temperature)
             log_sums = sums.log()
-            logps = logits.gather(1, targets[:, None])[:, 0] - log_sums
+            of_targets = logits.gather(1, targets[:, None])[:, 0]
             entropies = log_sums - torch.linalg.vecdot(exps_NV, logits) / sums
-            rows.append(torch.stack([logps, entropies]))
+            rows.append(torch.stack([of_targets - log_sums, entropies, of_targets]))
         is_whole = len(rows) == 1
         ctx.save_for_backward(hidden_NH, weight_VH, bias_V, targets_N, *((exps_NV, sums) if is_whole else ()))
-        logps_N, entropies_N = torch.cat(rows, dim=1) if rows else hidden_NH.new_zeros(2, 0, dtype=torch.float32)
-        ctx.mark_non_differentiable(entropies_N)
-        return logps_N, entropies_N
+        empty = hidden_NH.new_zeros(3, 0, dtype=torch.float32)
+        logps_N, entropies_N, below_top_N = torch.cat(rows, dim=1) if rows else empty
+        is_top1_N = below_top_N == 0
+        ctx.mark_non_differentiable(entropies_N, is_top1_N)
+        return logps_N, entropies_N, is_top1_N
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grads_N: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grads_N: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         hidden_NH, weight_VH, bias_V, targets_N, *whole = ctx.saved_tensors
         needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         grad_hidden = torch.empty_like(hidden_NH) if needs_hidden else None

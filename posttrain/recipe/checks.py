@@ -29,7 +29,7 @@ def check_values(recipe: AnyRecipe) -> None:
     _check_limits(recipe)
     data = getattr(recipe, "data", None)
     if isinstance(data, DataSection):
-        _check_sources(data.sources)
+        _check_sources(data.sources, "data")
     own_rules = RULES.get(type(recipe))
     if own_rules is not None:
         own_rules(recipe)
@@ -47,21 +47,34 @@ def _check_limits(section: Any, path: str = "") -> None:
             _check_limits(value, f"{path}{item.name}.")
 
 
-def _check_sources(sources: Iterable[Source]) -> None:
+def _check_sources(sources: Iterable[Source], section: str) -> None:
     for index, source in enumerate(sources):
         try:
             is_on_hub = parse_hub_path(source.path) is not None
         except UserError as error:
-            raise UserError(f"data.sources.{index}.path: {error}") from None
+            raise UserError(f"{section}.sources.{index}.path: {error}") from None
         for key, value in (("config", source.config), ("split", source.split)):
             if value is not None and not is_on_hub:
-                raise UserError(f"data.sources.{index}.{key}: got {value!r}, need it for hub: paths only; leave it out")
+                raise UserError(
+                    f"{section}.sources.{index}.{key}: got {value!r}, need it for hub: paths only; leave it out"
+                )
 
 
 def _check_sft(recipe: SFTRecipe) -> None:
     shares = recipe.mixer.args.get("shares")
     if isinstance(shares, Mapping):
         _check_shares(shares, "mixer.args.shares")
+    if recipe.data.pack_tokens is not None:
+        for key in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+            if (size := recipe.trainer.get(key, 1)) != 1:
+                raise UserError(
+                    f"trainer.{key}: got {size!r}, need 1 with data.pack_tokens: a batch is one pack; leave it out and "
+                    "set the tokens of a step by data.pack_tokens and trainer.gradient_accumulation_steps"
+                )
+    if recipe.validation is not None:
+        _check_sources(recipe.validation.sources, "validation")
+    elif (strategy := recipe.trainer.get("eval_strategy", "no")) not in ("no", False):
+        raise UserError(f"trainer.eval_strategy: got {strategy!r} and no `validation` section; need its sources")
 
 
 def _check_shares(shares: Mapping[Any, Any], path: str) -> None:

@@ -78,12 +78,23 @@ class SFTDataSection(DataSection):
     `max_length`: the longest row in tokens, null for any. `too_long`: whether longer ones count as rejected (`reject`)
     or are left out as a choice (`drop`). `rejected_max_share`: of all rows; with more rejected the run does not start.
     `drop_duplicates`: leave out what says the same as an earlier row; else it is reported only.
+    `pack_tokens`: rows that follow each other are trained as packs of at most so many tokens, without padding and
+    without seeing each other; null trains padded batches of rows.
     """
 
     max_length: int | None = field(default=None, metadata=AT_LEAST_ONE)
     too_long: Literal["reject", "drop"] = "reject"
     rejected_max_share: float = field(default=0.01, metadata=SHARE)
     drop_duplicates: bool = False
+    pack_tokens: int | None = field(default=None, metadata=AT_LEAST_ONE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationSection(DataSection):
+    """Rows that are not trained but evaluated: as often as `trainer.eval_strategy` says, and at the end.
+
+    They are read, set aside and packed as `data` says.
+    """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,6 +222,7 @@ class SFTRecipe(Recipe):
     stage: Literal["sft"] = "sft"
     model: ModelSection
     data: SFTDataSection
+    validation: ValidationSection | None = None
     mixer: MixerSection
     trainer: Free = field(default_factory=dict)
     lora: Free | None = None

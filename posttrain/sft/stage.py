@@ -1,10 +1,9 @@
 """The SFT stage: recipe in, model folder out."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
-from datasets import Dataset
 from rich.markup import escape
 from trl import SFTConfig
 
@@ -13,10 +12,12 @@ from posttrain.data.intake import Intake, describe_intake, take_in
 from posttrain.data.mixing import Mixed, mix, parts_of
 from posttrain.data.rejected import write_rejected
 from posttrain.data.rows import source_files
+from posttrain.errors import UserError
 from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.recipe import SFTRecipe, make_config, resolved_yaml
 from posttrain.runs import Run
-from posttrain.sft.trainer import MODE_COLUMN, UnifiedCollator, UnifiedSFTTrainer
+from posttrain.sft.samples import Samples, cut_into_samples
+from posttrain.sft.trainer import UnifiedSFTTrainer
 from posttrain.terminal import say
 from posttrain.training import (
     export_model,
@@ -31,25 +32,30 @@ from posttrain.training import (
 
 def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
     """Mix, train, export."""
-    files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
+    sources = [*recipe.data.sources, *(recipe.validation.sources if recipe.validation else ())]
+    files = [*source_files(sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
-    intakes = take_in(recipe.data, tokenizer)
+    intakes, held_out = take_in(recipe.data, tokenizer), take_in_validation(recipe, tokenizer)
     mixed, arguments, lora = plan(recipe, intakes), training_arguments(recipe), lora_config(recipe.lora)
-    require_steps(len(mixed.rows), samples_per_step(arguments), "rows in the mix")
+    samples, validation = training_samples(recipe, mixed), validation_samples(recipe, held_out)
+    require_steps(len(samples), samples_per_step(arguments), "packs" if samples.pack_tokens else "rows in the mix")
     run = Run.start(recipe.run, "sft", resolved_yaml(recipe), recipe.seed, files, template, resume)
     with run:
         if run.is_main:
-            write_rejected(run.folder / "rejected.jsonl", [each for intake in intakes for each in intake.rejected])
-            for line in describe_intake(intakes):
+            all_intakes = [*intakes, *held_out]
+            write_rejected(run.folder / "rejected.jsonl", [each for intake in all_intakes for each in intake.rejected])
+            for line in describe_intake(all_intakes):
                 say(f"  {escape(line)}")
             say(describe(mixed))
+            if samples.pack_tokens:
+                say(f"  packs: {samples.describe()}")
         trainer = UnifiedSFTTrainer(
             model=load_model(recipe.model, tokenizer),
             args=arguments,
-            train_dataset=Dataset.from_list([_columns(row) for row in mixed.rows]),
+            samples=samples,
+            validation=validation,
             processing_class=tokenizer,
-            data_collator=UnifiedCollator(pad_token_id=tokenizer.pad_token_id),
             peft_config=lora,
         )
         train(trainer, run, resume=resume)
@@ -62,6 +68,8 @@ def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
                 "data": {intake.name: intake.notes() for intake in intakes},
                 "mix": {source.name: asdict(source) | {"epochs": source.epochs} for source in mixed.plan.sources},
             }
+            | ({"packs": len(samples)} if samples.pack_tokens else {})
+            | ({"validation": {intake.name: intake.notes() for intake in held_out}} if held_out else {})
         )
 
 
@@ -70,16 +78,54 @@ def plan(recipe: SFTRecipe, intakes: Sequence[Intake]) -> Mixed:
     return mix(parts_of(intakes, recipe.data.sources), recipe.mixer, seed=recipe.seed)
 
 
+def training_samples(recipe: SFTRecipe, mixed: Mixed) -> Samples:
+    """The stream, cut into what the trainer takes for a sample."""
+    domains = (source.domain for source in mixed.plan.sources)
+    return cut_into_samples(mixed.rows, domains, recipe.data.pack_tokens)
+
+
+def take_in_validation(recipe: SFTRecipe, tokenizer: Any) -> list[Intake]:
+    """The rows to evaluate on, under the rules of `data`; none without the section.
+
+    Raises:
+        UserError: as `take_in`.
+    """
+    if recipe.validation is None:
+        return []
+    try:
+        return take_in(replace(recipe.data, sources=recipe.validation.sources), tokenizer)
+    except UserError as error:
+        raise UserError(f"validation: {error}") from error
+
+
+def validation_samples(recipe: SFTRecipe, intakes: Sequence[Intake]) -> Samples | None:
+    """All rows of these intakes, in the order of the files."""
+    if not intakes:
+        return None
+    rows = [row for intake in intakes for row in intake.rows]
+    try:
+        return cut_into_samples(rows, (row.domain for row in rows), recipe.data.pack_tokens)
+    except UserError as error:
+        raise UserError(f"validation: {error}") from error
+
+
 def training_arguments(recipe: SFTRecipe) -> SFTConfig:
     """TRL's arguments: rows are already encoded and in order, so it neither prepares nor shuffles nor cuts them."""
+    defaults: dict[str, Any] = {"num_train_epochs": 1}
+    if recipe.data.pack_tokens is not None:
+        defaults |= {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1}
     return make_config(
         SFTConfig,
-        with_defaults(recipe.trainer, num_train_epochs=1),
+        with_defaults(recipe.trainer, **defaults),
         "trainer",
         **fixed_arguments(recipe.run, recipe.model, recipe.seed),
         max_length=None,
+        packing=False,
+        padding_free=False,
+        eval_packing=None,
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,  # the collator knows what it takes
     )
 
 
@@ -87,7 +133,3 @@ def describe(mixed: Mixed) -> str:
     """The mix in one line, in tokens that bear loss."""
     parts = [f"{mode} {tokens:,}" for mode, tokens in mixed.trained_tokens.items()]
     return f"  {len(mixed.rows):,} rows; trained tokens: {', '.join(parts)}; ratio {mixed.ratio:.3f}"
-
-
-def _columns(row: Any) -> dict[str, Any]:
-    return {"input_ids": row.input_ids, "labels": row.labels, MODE_COLUMN: row.mode_id}

@@ -26,7 +26,8 @@ from posttrain.environment import prepare_environment
 prepare_environment()
 os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
 
-import torch  # noqa: E402  (after the environment is set)
+import memory  # noqa: E402  (after the environment is set)
+import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from transformers import AutoModelForCausalLM, Exaone4Config, Exaone4ForCausalLM  # noqa: E402
 from trl import GRPOConfig, GRPOTrainer  # noqa: E402
@@ -185,15 +186,10 @@ def peak_memory(kind: str, folder: Path, workload: Workload) -> float:
 def _peak_memory(kind: str, folder: Path, workload: Workload) -> float:
     trainer = make_trainer(kind, folder, workload)
     step(trainer)
-    before = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = memory.resident()
+    memory.forget_peak()
     step(trainer)
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) / 1024
+    return memory.peak() - before
 
 
 def compare_heads(rounds: int) -> None:

@@ -20,7 +20,8 @@ POSTTRAIN = ("-m", "posttrain")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
 STORED_ROLLOUTS = (str(Path(__file__).with_name("stored_rollouts.py")),)
 HALF_OF_4 = "trainer.per_device_train_batch_size=2"
-NOT_TWICE_6 = "trainer.gradient_accumulation_steps=1"
+NOT_TWICE = "trainer.gradient_accumulation_steps=1"
+DOMAINS = ("long_chains", "short_chains")
 
 # float32 sums in another order; the weights themselves are about 0.1 and an update moves them by 1e-3 a step.
 TOLERANCE = 1e-5
@@ -94,6 +95,51 @@ def test_sft_killed_in_both_processes_goes_on_at_the_next_row(
     assert_same_model(run, sft_alone, model_folder)
 
 
+@pytest.fixture(scope="module")
+def packs(demo_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Rows of two domains in packs, and an evaluation whose last batch is too small for two processes."""
+    held_out = tmp_path_factory.mktemp("held_out") / "rows.jsonl"
+    held_out.write_text("".join(demo_files["sft_round2"].read_text().splitlines(keepends=True)[:3]))
+    return (
+        f"data.sources.0.path={demo_files['sft_round2']}",
+        f"validation={{sources: [{{path: {held_out}}}]}}",
+        "data.pack_tokens=256",
+        "trainer.per_device_train_batch_size=1",
+        "trainer.eval_strategy=steps",
+        "trainer.eval_steps=3",
+    )
+
+
+@pytest.fixture(scope="module")
+def packs_alone(launch: Launch, packs: tuple[str, ...]) -> Path:
+    return launch(*POSTTRAIN, "sft", "sft.yaml", *packs, run="packs-alone")
+
+
+FIGURES_OF_PACKS = (
+    *("loss", "grad_norm", "eval_loss", "eval_loss/reasoning"),
+    *(f"{what}/reasoning/{domain}" for what in ("loss", "tokens", "eval_loss") for domain in DOMAINS),
+)
+
+
+def test_sft_packs_shared_by_two_processes_end_at_the_same_weights_and_figures(
+    launch: Launch, packs: tuple[str, ...], packs_alone: Path, model_folder: Path
+) -> None:
+    run = launch(*TORCHRUN, *POSTTRAIN, "sft", "sft.yaml", *packs, NOT_TWICE, run="packs-ddp")
+    lines = metrics(run)
+    assert [line["step"] for line in lines if "eval_loss" in line] == [3, 6]
+    assert set(FIGURES_OF_PACKS) <= {key for line in lines for key in line}
+    assert_same_metrics(run, packs_alone, FIGURES_OF_PACKS)
+    assert_same_model(run, packs_alone, model_folder)
+
+
+def test_sft_packs_are_proven_apart_and_trained_in_shards(
+    launch: Launch, packs: tuple[str, ...], packs_alone: Path, model_folder: Path
+) -> None:
+    run = launch(*accelerate("zero3"), *POSTTRAIN, "sft", "sft.yaml", *packs, NOT_TWICE, run="packs-zero3")
+    assert_same_metrics(run, packs_alone, FIGURES_OF_PACKS)
+    assert_same_model(run, packs_alone, model_folder)
+
+
 def test_sft_with_zero3_gathers_its_shards_into_the_same_model(
     launch: Launch, sft_alone: Path, model_folder: Path
 ) -> None:
@@ -113,7 +159,7 @@ def test_sft_with_zero2_merges_its_adapters_into_the_same_model(launch: Launch, 
 def test_rl_judges_groups_over_the_whole_batch_and_ends_at_the_same_weights(launch: Launch, model_folder: Path) -> None:
     """Of three groups of four, the middle one lies in both processes; each batch serves two updates."""
     alone = launch(*STORED_ROLLOUTS, "rl", "rl.yaml", run="rl-alone")
-    run = launch(*TORCHRUN, *STORED_ROLLOUTS, "rl", "rl.yaml", NOT_TWICE_6, run="rl-ddp")
+    run = launch(*TORCHRUN, *STORED_ROLLOUTS, "rl", "rl.yaml", NOT_TWICE, run="rl-ddp")
     mixed, _, of_each_kind, _ = metrics(alone)
     assert mixed["groups/mixed"] == 1
     for kind in ("all_correct", "mixed", "all_wrong"):

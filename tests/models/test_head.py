@@ -20,12 +20,12 @@ def value_and_gradient(head: Any, softcap: float | None, scale: float, bias: boo
     hidden, weight, shift = (torch.randn(*shape, generator=generator) for shape in ((7, 16), (50, 16), (50,)))
     leaves = [tensor.requires_grad_() for tensor in ([hidden, weight, shift] if bias else [hidden, weight])]
     targets = torch.tensor([0, 49, 3, 3, 17, 8, 30])
-    outputs = ("log_probs", "entropy")
-    logps, entropies, *_ = head.apply(
+    outputs = ("log_probs", "entropy", "is_top1")
+    logps, entropies, *_, is_top1 = head.apply(
         hidden, weight, shift if bias else None, targets, 0.7, 32, softcap, scale, outputs
     )
     (logps * torch.arange(7.0)).sum().backward()
-    return [logps.detach(), entropies.detach(), *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+    return [logps.detach(), entropies.detach(), is_top1, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
 
 
 @pytest.mark.parametrize("settings", HEADS)

@@ -27,12 +27,12 @@ def of_logits(logits, targets, **options):
 
 
 def test_log_probs_by_hand():
-    logps, _ = of_logits(torch.tensor([[1.0, 3.0, 4.0]]).log(), torch.tensor([1]))
+    logps = of_logits(torch.tensor([[1.0, 3.0, 4.0]]).log(), torch.tensor([1])).logps_N
     torch.testing.assert_close(logps, torch.tensor([3 / 8]).log())
 
 
 def test_temperature_divides_the_logits():
-    logps, _ = of_logits(torch.tensor([[1.0, 3.0]]).log(), torch.tensor([1]), temperature=0.5)
+    logps = of_logits(torch.tensor([[1.0, 3.0]]).log(), torch.tensor([1]), temperature=0.5).logps_N
     torch.testing.assert_close(logps, torch.tensor([9 / 10]).log())
 
 
@@ -45,6 +45,11 @@ def test_gradient_is_one_hot_less_softmax():
     logits = torch.tensor([[1.0, 3.0, 4.0]]).log().requires_grad_()
     of_logits(logits, torch.tensor([1])).logps_N.sum().backward()
     torch.testing.assert_close(logits.grad, torch.tensor([[-1 / 8, 1 - 3 / 8, -4 / 8]]))
+
+
+def test_token_is_top1_where_no_other_is_more_likely():
+    scores = of_logits(torch.tensor([[1.0, 3.0, 4.0], [1.0, 3.0, 4.0], [2.0, 2.0, 1.0]]), torch.tensor([2, 1, 1]))
+    assert scores.is_top1_N.tolist() == [True, False, True]
 
 
 @settings(deadline=None)

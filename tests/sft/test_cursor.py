@@ -7,17 +7,16 @@ from typing import Any
 
 import pytest
 from accelerate.data_loader import prepare_data_loader, skip_first_batches
-from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
-from posttrain.data.encode import Encoded
 from posttrain.data.intake import take_in
+from posttrain.data.mixing import Mixed
 from posttrain.recipe import SFTRecipe, load_recipe
 from posttrain.sft import UnifiedSFTTrainer
-from posttrain.sft.stage import plan, training_arguments
-from posttrain.sft.trainer import MODE_COLUMN, UnifiedCollator
+from posttrain.sft.stage import plan, training_arguments, training_samples
+from posttrain.training import samples_per_step
 
-STEPS, ROWS_PER_STEP = 6, 6  # of the recipe in `sft_recipe_file`
+STEPS = 6  # of the recipe in `sft_recipe_file`
 
 
 class Recorder(UnifiedSFTTrainer):
@@ -33,33 +32,37 @@ class Recorder(UnifiedSFTTrainer):
 
 
 def rows_in(batch: Any) -> list[list[int]]:
+    if "position_ids" in batch:
+        starts = (batch["position_ids"][0] == 0).nonzero().flatten().tolist()
+        return [row.tolist() for row in batch["input_ids"][0].tensor_split(starts[1:])]
     lengths = batch["attention_mask"].sum(dim=1).tolist()
     return [ids[:length] for ids, length in zip(batch["input_ids"].tolist(), lengths, strict=True)]
 
 
-def make(recipe: SFTRecipe, stream: list[Encoded], tokenizer: Any, **trainer: Any) -> Recorder:
-    rows = [{"input_ids": row.input_ids, "labels": row.labels, MODE_COLUMN: row.mode_id} for row in stream]
+def make(recipe: SFTRecipe, mixed: Mixed, tokenizer: Any, **trainer: Any) -> Recorder:
     return Recorder(
         model=AutoModelForCausalLM.from_pretrained(recipe.model.path),
         args=training_arguments(replace(recipe, trainer={**recipe.trainer, "save_total_limit": 9, **trainer})),
-        train_dataset=Dataset.from_list(rows),
+        samples=training_samples(recipe, mixed),
         processing_class=tokenizer,
-        data_collator=UnifiedCollator(pad_token_id=0),
     )
 
 
-@pytest.fixture
-def recipe(sft_recipe_file: Path) -> SFTRecipe:
+@pytest.fixture(params=["rows", "packs"])
+def recipe(sft_recipe_file: Path, request: pytest.FixtureRequest) -> SFTRecipe:
     """The scarce mode is drawn again: the same rows stand at several places of the stream."""
-    loaded = load_recipe(sft_recipe_file, ["mixer.args.on_shortage=repeat", "trainer.save_steps=1"])
+    packs = ["data.pack_tokens=256", "trainer.per_device_train_batch_size=1"] if request.param == "packs" else []
+    loaded = load_recipe(sft_recipe_file, ["mixer.args.on_shortage=repeat", "trainer.save_steps=1", *packs])
     assert isinstance(loaded, SFTRecipe)
     return loaded
 
 
 @pytest.fixture
 def expected(recipe: SFTRecipe, tokenizer: Any) -> dict[int, list[list[int]]]:
-    rows = [row.input_ids for row in plan(recipe, take_in(recipe.data, tokenizer)).rows]
-    return {step: rows[step * ROWS_PER_STEP :][:ROWS_PER_STEP] for step in range(STEPS)}
+    samples = training_samples(recipe, plan(recipe, take_in(recipe.data, tokenizer)))
+    bounds = samples.bounds[:: samples_per_step(training_arguments(recipe))]
+    rows = [row.input_ids for row in samples.rows]
+    return {step: rows[bounds[step] : bounds[step + 1]] for step in range(STEPS)}
 
 
 @pytest.mark.slow
@@ -67,12 +70,12 @@ def expected(recipe: SFTRecipe, tokenizer: Any) -> dict[int, list[list[int]]]:
 def test_run_resumed_at_any_step_sees_the_rows_of_an_uninterrupted_one(
     recipe: SFTRecipe, expected: dict[int, list[list[int]]], tokenizer: Any, workers: int
 ) -> None:
-    stream = plan(recipe, take_in(recipe.data, tokenizer)).rows
-    whole = make(recipe, stream, tokenizer, dataloader_num_workers=workers)
+    mixed = plan(recipe, take_in(recipe.data, tokenizer))
+    whole = make(recipe, mixed, tokenizer, dataloader_num_workers=workers)
     whole.train()
     assert whole.rows_of == expected
     for step in (1, 3, 5):
-        resumed = make(recipe, stream, tokenizer, dataloader_num_workers=workers)
+        resumed = make(recipe, mixed, tokenizer, dataloader_num_workers=workers)
         resumed.train(resume_from_checkpoint=f"{resumed.args.output_dir}/checkpoint-{step}")
         assert resumed.rows_of == {later: rows for later, rows in expected.items() if later >= step}
 
@@ -85,8 +88,8 @@ def test_two_processes_share_the_rows_of_a_step(
     monkeypatch: pytest.MonkeyPatch,
     step: int,
 ) -> None:
-    """Batches of 3 on each of two processes are one step; a resumed process skips what its finished steps took."""
-    trainer = make(recipe, plan(recipe, take_in(recipe.data, tokenizer)).rows, tokenizer, gradient_accumulation_steps=1)
+    """A batch on each of two processes is one step; a resumed process skips what its finished steps took."""
+    trainer = make(recipe, plan(recipe, take_in(recipe.data, tokenizer)), tokenizer, gradient_accumulation_steps=1)
     monkeypatch.setattr(trainer.accelerator, "prepare", lambda loader: loader)
     plain = trainer.get_train_dataloader()
     seen = []
