@@ -141,7 +141,7 @@ class SimPERTrainer(DPOTrainer):
 
 def _stacked(values: Tensor, sizes: Sequence[int]) -> Tensor:
     """Cut into rows of these sizes, which are filled up with zeros."""
-    return pad_sequence(values.split(list(sizes)), batch_first=True)
+    return pad_sequence(list(torch.split(values, list(sizes))), batch_first=True)
 
 
 def _collate(rows: Sequence[dict[str, Any]]) -> list[Group]:

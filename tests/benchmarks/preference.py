@@ -29,7 +29,8 @@ from posttrain.environment import prepare_environment
 prepare_environment()
 os.environ["TQDM_DISABLE"] = "1"
 
-import pyarrow.parquet as pq  # noqa: E402  (after the environment is set)
+import memory  # noqa: E402  (after the environment is set)
+import pyarrow.parquet as pq  # noqa: E402
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: E402
@@ -47,6 +48,7 @@ from posttrain.terminal import say  # noqa: E402
 
 KINDS = ("simper", "dpo", "dpo with its reference")
 MICRO_BATCHES = 2
+STEPS = 4  # an epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +60,17 @@ class Workload:
     target: float  # steps per second, in DPO's
 
 
-def workloads(pairs: Path | None) -> Iterator[Workload]:
-    """Stage 1's kind of pairs and a kind that leaves padding nothing to do; or those of a file."""
+def workloads(number: int, pairs: Path | None) -> Iterator[Workload]:
+    """Stage 1's kind of pairs and a kind that leaves padding nothing to do; or the first ones of a file."""
     if pairs is not None:
         columns = pq.read_table(pairs, columns=["prompt_ids", "chosen_ids", "rejected_ids"]).to_pydict().values()
         lengths = [(len(prompt), len(chosen), len(rejected)) for prompt, chosen, rejected in zip(*columns, strict=True)]
-        yield Workload(f"lengths of {pairs}", lengths, 1.8)
+        yield Workload(f"lengths of {pairs}", lengths[:number], 1.8)
         return
     rng = random.Random(0)
-    skewed = [(rng.randint(24, 64), _draw(rng, 60), _draw(rng, 150)) for _ in range(128)]
+    skewed = [(rng.randint(24, 64), _draw(rng, 60), _draw(rng, 150)) for _ in range(number)]
     yield Workload("skewed: short against long", skewed, 1.8)
-    yield Workload("uniform: all sides 160 tokens after 48", [(48, 160, 160)] * 128, 1.3)
+    yield Workload("uniform: all sides 160 tokens after 48", [(48, 160, 160)] * number, 1.3)
 
 
 def _draw(rng: random.Random, median: int) -> int:
@@ -127,28 +129,23 @@ def endless(trainer: Any) -> Iterator[Any]:
         yield from trainer.get_train_dataloader()
 
 
-def peak_memory(kind: str, folder: Path, workload: Workload, batch: int, steps: int) -> tuple[float, float]:
+def peak_memory(kind: str, folder: Path, workload: Workload, batch: int) -> tuple[float, float]:
     """MB of a process of its own: at the peak, and that of it which the last steps take above what stays."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_peak_memory, (kind, folder, workload, batch, steps))
+        return pool.apply(_peak_memory, (kind, folder, workload, batch))
 
 
-def _peak_memory(kind: str, folder: Path, workload: Workload, batch: int, steps: int) -> tuple[float, float]:
+def _peak_memory(kind: str, folder: Path, workload: Workload, batch: int) -> tuple[float, float]:
     torch.set_num_threads(1)
-    before = _status("VmRSS")
+    before = memory.resident()
     trainer = make_trainer(kind, folder, workload, batch)
     batches = endless(trainer)
     step(trainer, batches)
-    rest = _status("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
-    for _ in range(steps):
+    rest = memory.resident()
+    memory.forget_peak()
+    for _ in range(STEPS):
         step(trainer, batches)
-    return _status("VmHWM") - before, _status("VmHWM") - rest
-
-
-def _status(name: str) -> float:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(f"{name}:"))
-    return int(line.split()[1]) / 1024
+    return memory.peak() - before, memory.peak() - rest
 
 
 def compare(workload: Workload, folder: Path, batch: int, rounds: int) -> None:
@@ -170,12 +167,11 @@ def compare(workload: Workload, folder: Path, batch: int, rounds: int) -> None:
             f"    {kind}: {middle[kind]:.3f} s, [bold]{statistics.median(ratios):.2f}x[/bold] "
             f"({min(ratios):.2f} to {max(ratios):.2f}; target {workload.target}x)"
         )
-    steps = len(workload.lengths) / (batch * MICRO_BATCHES)
     once = seconds_before["dpo"] - seconds_before["simper"]
-    whole = (steps * middle["dpo"] + once) / (steps * middle["simper"])
-    say(f"    dpo's reference pass: {once:.1f} s once; an epoch with it takes [bold]{whole:.2f}x[/bold] as long")
+    whole = (STEPS * middle["dpo"] + once) / (STEPS * middle["simper"])
+    say(f"    dpo's reference pass: {once:.1f} s once; an epoch of {STEPS} steps with it: [bold]{whole:.2f}x[/bold]")
     del trainers, batches
-    peaks = {kind: peak_memory(kind, folder, workload, batch, steps=4) for kind in KINDS}
+    peaks = {kind: peak_memory(kind, folder, workload, batch) for kind in KINDS}
     for kind, (peak, above) in peaks.items():
         share = peaks["simper"][0] / peak
         say(f"    peak memory, {kind}: {peak:,.0f} MB, of which the steps {above:,.0f}; simper takes {share:.2f}x")
@@ -187,7 +183,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a model folder; default: the demo's, untrained")
     parser.add_argument("--pairs", type=Path, help="a pairs.parquet to take the lengths from")
     parser.add_argument("--batch", type=int, default=8, help="pairs of a micro-batch")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=8)
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
@@ -196,7 +192,7 @@ def main() -> None:
             texts = [str(number) for number in range(10_000)]
             tokenizer = train_tokenizer(texts, vocab_size=VOCABULARY, chat_template="{{ messages }}")
             save_model(build_model(HybridShape(), tokenizer, seed=0), tokenizer, folder)
-        for workload in workloads(args.pairs):
+        for workload in workloads(STEPS * MICRO_BATCHES * args.batch, args.pairs):
             compare(workload, folder, args.batch, args.rounds)
 
 
