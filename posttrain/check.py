@@ -172,17 +172,25 @@ def _pairs(recipe: PairsRecipe) -> Checked:
 
 
 def _pref(recipe: PrefRecipe) -> Checked:
-    import pyarrow.parquet
+    import pyarrow.dataset
 
     from posttrain.models.load import load_tokenizer
-    from posttrain.preference.stage import training_arguments
+    from posttrain.preference.stage import data_files, training_arguments
 
-    load_tokenizer(recipe.model)
-    for path in recipe.pairs:
-        if not Path(path).is_file():
-            raise UserError(f"pairs file '{path}' does not exist; `posttrain pairs` writes it")
-    num_pairs = sum(pyarrow.parquet.read_metadata(path).num_rows for path in recipe.pairs)
-    return Checked({"pairs": f"{num_pairs:,}", "steps": _steps(training_arguments(recipe), num_pairs)})
+    tokenizer = load_tokenizer(recipe.model)
+    files = data_files(recipe)
+    for path in files:
+        if not path.exists():
+            raise UserError(f"'{path}' does not exist; `posttrain pairs` writes it")
+    if recipe.objective == "group_simper":
+        from posttrain.chat import origin_of
+        from posttrain.preference.sample_files import read_groups
+
+        unit, number = "groups", sum(len(read_groups(path, origin_of(tokenizer)).rows) for path in files)
+    else:
+        unit, number = "pairs", sum(pyarrow.dataset.dataset(path).count_rows() for path in files)
+    steps = _steps(training_arguments(recipe), number)
+    return Checked({"objective": recipe.objective, unit: f"{number:,}", "steps": steps})
 
 
 def _report(recipe: ReportRecipe) -> Checked:

@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         "query": pa.int64(),
         "token_ids": pa.list_(pa.int32()),
         "is_truncated": pa.bool_(),
+        "prompt_ids": pa.list_(pa.int32()),
         "prompt_sha256": pa.string(),  # of the prompt's token ids
         "model": pa.string(),
         "model_sha256": pa.string(),  # of the model's folder; null for a hub id

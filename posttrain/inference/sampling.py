@@ -145,6 +145,7 @@ def _sample(
                     "query": index,
                     "token_ids": one.token_ids,
                     "is_truncated": one.is_truncated,
+                    "prompt_ids": queries[index].prompt_ids,
                     "prompt_sha256": queries[index].prompt_sha256,
                     **sampler._asdict(),
                 }

@@ -15,6 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+BLOCKS_PAY = 4  # from this many windows on; below, a band of the whole length costs less than cutting it up
 SEGMENTS = "segments"  # the name under which transformers knows it: `attn_implementation: segments`
 
 
@@ -128,9 +129,9 @@ def _attend_segment(
     if window is not None and before >= window:  # what the first token of the segment still sees
         prefix, before = prefix.part(before - window + 1, before), window - 1
     joined = _Heads(*(torch.cat(both, dim=2) for both in zip(prefix, own, strict=True)))
-    if window is not None and before + length > window:
+    if window is not None and before + length > BLOCKS_PAY * window:
         return _attend(joined, window=window, **settings)[:, :, before:]
-    mask = _band(length, before + length, before, before + length, str(own.query.device))
+    mask = _band(length, before + length, before, window or before + length, str(own.query.device))
     return _dot_product(own.query, joined.key, joined.value, attn_mask=mask, **settings)
 
 
@@ -139,15 +140,23 @@ def _attend(heads: _Heads, *, window: int | None, **settings: Any) -> Tensor:
     length = heads.query.shape[2]
     if window is None or length <= window:
         return _dot_product(*heads, is_causal=True, **settings)
+    if length <= BLOCKS_PAY * window:
+        return _dot_product(*heads, attn_mask=_band(length, length, 0, window, str(heads.query.device)), **settings)
     first = _dot_product(*heads.part(0, window), is_causal=True, **settings)
     # The last block is filled up at the end, where no real query sees it.
     query, key, value = (pad(tensor, (0, 0, 0, -length % window)) for tensor in heads)
     blocks = query[:, :, window:].reshape(len(query), -1, window, query.shape[3])
-    keys, values = (tensor.unfold(2, 2 * window, window).transpose(-1, -2).flatten(1, 2) for tensor in (key, value))
+    keys, values = (_pairs_of_blocks(tensor, window) for tensor in (key, value))
     mask = _band(window, 2 * window, window, window, str(query.device))
     rest = _dot_product(blocks, keys, values, attn_mask=mask, **settings)
     rest = rest.reshape(len(query), query.shape[1], -1, query.shape[3])[:, :, : length - window]
     return torch.cat([first, rest], dim=2)
+
+
+def _pairs_of_blocks(tensor: Tensor, window: int) -> Tensor:
+    """Every block but the first, behind the one before it. (The backward pass of `unfold` takes several times as long.)"""
+    blocks = tensor.unflatten(2, (-1, window))
+    return torch.cat([blocks[:, :, :-1], blocks[:, :, 1:]], dim=3).flatten(1, 2)
 
 
 def _dot_product(query: Tensor, key: Tensor, value: Tensor, **settings: Any) -> Tensor:

@@ -19,7 +19,7 @@ from posttrain.objectives.agapo import (
 )
 from posttrain.objectives.kl import kl_k1, kl_k2, kl_k3, sequence_kl
 from posttrain.objectives.log_probs import TokenScores, token_scores
-from posttrain.objectives.simper import SimperLoss, mean_log_prob, simper_loss
+from posttrain.objectives.simper import SimperLoss, group_weights, mean_log_prob, simper_loss
 
 __all__ = [
     "AgapoAdvantages",
@@ -35,6 +35,7 @@ __all__ = [
     "agapo_advantages",
     "agapo_loss",
     "group_types",
+    "group_weights",
     "kl_k1",
     "kl_k2",
     "kl_k3",

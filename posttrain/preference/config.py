@@ -1,11 +1,11 @@
 """Settings of the preference stage: TRL's `DPOConfig` without what only DPO has."""
 
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, Literal
+from typing import Any
 
 from trl import DPOConfig
 
-# Fields that shape DPO's loss, its reference model or cut sequences. SimPER reads none of them.
+# Fields that shape DPO's loss, its reference model or cut and pad sequences. SimPER reads none of them.
 NOT_IN_SIMPER = (
     "beta",
     "loss_type",
@@ -24,6 +24,7 @@ NOT_IN_SIMPER = (
     "max_length",
     "truncation_mode",
     "padding_free",
+    "pad_to_multiple_of",
 )
 
 
@@ -32,15 +33,13 @@ class SimPERConfig(DPOConfig):
     """SimPER (paper section 2.4.3): `DPOConfig` with the settings of batches and optimizer only.
 
     There is no reference model and no hyperparameter, and responses are never cut: a field of `DPOConfig` that would
-    ask for one of these is refused.
+    ask for one of these is refused. Batch sizes count pairs or groups.
 
     Attributes:
-        objective: `simper`, the mean over pairs of `-p(chosen) + p(rejected)`.
         precompute_ref_log_probs: always true; it is what keeps TRL from loading a reference model (see the trainer).
         max_length: always None.
     """
 
-    objective: Literal["simper"] = field(default="simper")
     precompute_ref_log_probs: bool = field(default=True)
     max_length: int | None = field(default=None)
 
@@ -49,11 +48,9 @@ class SimPERConfig(DPOConfig):
         for name in NOT_IN_SIMPER:
             if getattr(self, name) != defaults[name]:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; SimPER has no reference model, no hyperparameters and cuts no "
-                    "response, leave it out"
+                    f"{name} is {getattr(self, name)!r}; SimPER has no reference model, no hyperparameters and no "
+                    "padding, and cuts no response: leave it out"
                 )
-        if self.objective != "simper":
-            raise ValueError(f"objective is {self.objective!r}; need 'simper'")
         super().__post_init__()
 
 

@@ -1,60 +1,103 @@
-"""The preference stage: SimPER on the pairs of one or more `pairs.parquet` files."""
+"""The preference stage: SimPER on pairs or on whole groups, or one of its peers on the same pairs."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from datasets import Dataset
-from transformers.integrations.fsdp import is_fsdp_enabled
+from trl import DPOConfig
+from trl.experimental.cpo import CPOConfig
 
-from posttrain.chat import require_template
+from posttrain.chat import Origin, origin_of, require_template
 from posttrain.errors import UserError
 from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.preference.config import SimPERConfig
-from posttrain.preference.pair_files import origin_of, read_pairs
-from posttrain.preference.pair_report import PairRow
+from posttrain.preference.groups import LABELS, make_group, require_trained
+from posttrain.preference.pair_files import read_pairs
+from posttrain.preference.peers import SIMPO_DEFAULTS, PairDPOTrainer, PairSimPOTrainer
+from posttrain.preference.sample_files import read_groups
 from posttrain.preference.trainer import SimPERTrainer
 from posttrain.recipe import PrefRecipe, make_config, resolved_yaml
 from posttrain.runs import Run
 from posttrain.training import export_model, fixed_arguments, lora_config, train, with_defaults
 
+PAIR_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids", "chosen_untrained", "rejected_untrained", *LABELS)
+
+
+class Objective(NamedTuple):
+    """What trains, the class of its settings, and their defaults where they differ from the library's."""
+
+    trainer: type[Any]
+    config: type[Any]
+    defaults: dict[str, Any]
+
+
+OBJECTIVES = {
+    "simper": Objective(SimPERTrainer, SimPERConfig, {}),
+    "group_simper": Objective(SimPERTrainer, SimPERConfig, {}),
+    "dpo": Objective(PairDPOTrainer, DPOConfig, {"max_length": None}),
+    "simpo": Objective(PairSimPOTrainer, CPOConfig, SIMPO_DEFAULTS),
+}
+
 
 def run_stage(recipe: PrefRecipe, *, resume: bool) -> None:
-    """Read the pairs, train, export.
+    """Read the pairs or the samples, train, export.
 
     Raises:
-        UserError: the model, the pairs or the settings are unusable.
+        UserError: the model, the data or the settings are unusable.
     """
-    pair_files = [Path(path) for path in recipe.pairs]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
-    origin = origin_of(tokenizer)
-    rows = [row for file in pair_files for row in read_pairs(file, origin)]
+    files = data_files(recipe)
+    rows, notes = _read(recipe, files, origin_of(tokenizer))
     arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
-    if is_fsdp_enabled() and lora is None:
-        raise UserError(
-            "got FSDP, under which TRL would load a second, reference model that SimPER does not need; "
-            "launch with DDP or DeepSpeed, or train with `lora`"
-        )
-    files = [*pair_files, *model_files(recipe.model)]
-    run = Run.start(recipe.run, "pref", resolved_yaml(recipe), recipe.seed, files, template, resume)
+    inputs = [*files, *model_files(recipe.model)]
+    run = Run.start(recipe.run, "pref", resolved_yaml(recipe), recipe.seed, inputs, template, resume)
     with run:
-        trainer = SimPERTrainer(
+        trainer = OBJECTIVES[recipe.objective].trainer(
             model=load_model(recipe.model, tokenizer),
             args=arguments,
-            train_dataset=Dataset.from_list([_columns(row) for row in rows]),
+            train_dataset=Dataset.from_list(rows),
             processing_class=tokenizer,
             peft_config=lora,
         )
         train(trainer, run, resume=resume)
         export_model(trainer, tokenizer, run)
-        run.finish({"pairs": len(rows), "steps": trainer.state.global_step})
+        run.finish({**notes, "steps": trainer.state.global_step})
 
 
-def training_arguments(recipe: PrefRecipe) -> SimPERConfig:
+def data_files(recipe: PrefRecipe) -> list[Path]:
+    """The files that the recipe's objective trains on."""
+    return [Path(path) for path in (recipe.samples if recipe.objective == "group_simper" else recipe.pairs)]
+
+
+def training_arguments(recipe: PrefRecipe) -> Any:
     """The trainer's arguments: the recipe's over our defaults."""
+    objective = OBJECTIVES[recipe.objective]
     fixed = fixed_arguments(recipe.run, recipe.model, recipe.seed)
-    return make_config(SimPERConfig, with_defaults(recipe.trainer), "trainer", **fixed)
+    return make_config(objective.config, with_defaults(recipe.trainer, **objective.defaults), "trainer", **fixed)
 
 
-def _columns(row: PairRow) -> dict[str, Any]:
-    return {"prompt_ids": row["prompt_ids"], "chosen_ids": row["chosen_ids"], "rejected_ids": row["rejected_ids"]}
+def _read(recipe: PrefRecipe, files: list[Path], origin: Origin) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The rows to train on, and what is said of them in the manifest.
+
+    Raises:
+        UserError: as in `read_groups` and `read_pairs`, or a response without a token to train.
+    """
+    if recipe.objective == "group_simper":
+        found = [read_groups(file, origin) for file in files]
+        rows = [row for groups in found for row in groups.rows]
+        skipped = sum((Counter(groups.skipped) for groups in found), Counter())
+        responses = sum(len(row["weights"]) for row in rows)
+        return rows, {"groups": len(rows), "responses": responses, "skipped": dict(skipped)}
+    pairs: list[dict[str, Any]] = []
+    for file in files:
+        rows = [dict(row) for row in read_pairs(file, origin)]
+        require_trained(rows, str(file))
+        if recipe.objective != "simper" and any(sum(make_group(row).untrained) for row in rows):
+            raise UserError(
+                f"pairs file '{file}' was made with train_thinking: false, and objective {recipe.objective}, which is "
+                "TRL's, trains whole responses; take objective simper, or make pairs with train_thinking: true"
+            )
+        pairs += rows
+    return [{name: row[name] for name in PAIR_COLUMNS} for row in pairs], {"pairs": len(pairs)}

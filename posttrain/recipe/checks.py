@@ -13,6 +13,7 @@ from posttrain.recipe.schema import (
     FilterRecipe,
     Limit,
     PairsRecipe,
+    PrefRecipe,
     ReportRecipe,
     SFTRecipe,
     Source,
@@ -101,6 +102,12 @@ def _check_pairs(recipe: PairsRecipe) -> None:
         )
 
 
+def _check_pref(recipe: PrefRecipe) -> None:
+    key = "samples" if recipe.objective == "group_simper" else "pairs"
+    if not getattr(recipe, key):
+        raise UserError(f"{key}: got nothing, need at least one {key}.parquet for objective {recipe.objective}")
+
+
 def _check_eval(recipe: EvalRecipe) -> None:
     for index, decoding in enumerate(recipe.decodings):
         if decoding.mode is None:
@@ -126,6 +133,7 @@ RULES: dict[type[AnyRecipe], Callable[[Any], None]] = {
     SFTRecipe: _check_sft,
     FilterRecipe: _check_filter,
     PairsRecipe: _check_pairs,
+    PrefRecipe: _check_pref,
     EvalRecipe: _check_eval,
     ReportRecipe: _check_report,
 }

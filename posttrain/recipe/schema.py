@@ -303,11 +303,18 @@ class PairsRecipe(SamplingRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class PrefRecipe(Recipe):
-    """SimPER preference learning from `pairs.parquet` files; `trainer` holds keys of `SimPERConfig`."""
+    """Preference learning; `trainer` holds keys of `SimPERConfig`, which is a TRL `DPOConfig` without what is DPO's.
+
+    `objective`: `simper`, the paper's, learns from the `pairs.parquet` files in `pairs`, and so do `dpo` and `simpo`,
+    TRL's own for comparison (then `trainer` holds keys of `DPOConfig` or `CPOConfig`). `group_simper` learns from all
+    responses of a query at once: from the `samples.parquet` in `samples`. What the objective does not read may stay.
+    """
 
     stage: Literal["pref"] = "pref"
     model: ModelSection
-    pairs: list[str] = field(metadata=NOT_EMPTY)
+    objective: Literal["simper", "group_simper", "dpo", "simpo"] = "simper"
+    pairs: list[str] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
     trainer: Free = field(default_factory=dict)
     lora: Free | None = None
 

@@ -107,6 +107,8 @@ def write_random_pairs(path: Path, model_folder: Path) -> None:
             "prompt_ids": rng.choices(tokens, k=5),
             "chosen_ids": rng.choices(tokens, k=rng.randint(1, 6)),
             "rejected_ids": rng.choices(tokens, k=rng.randint(4, 9)),
+            "mode": ("reasoning", "non_reasoning")[index % 3 == 0],
+            "language": ("en", "ko")[index % 2],
         }
         for index in range(20)
     ]

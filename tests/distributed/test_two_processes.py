@@ -184,11 +184,37 @@ def test_adapters_merge_from_gathered_shards_as_they_do_in_place(model_folder: P
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=0)
 
 
+@pytest.fixture(scope="module")
+def pref_alone(launch: Launch) -> Path:
+    return launch(*POSTTRAIN, "pref", "pref.yaml", run="pref-alone")
+
+
+PREF_METRICS = (
+    *("loss", "grad_norm", "prob/chosen", "prob/rejected", "ordering_accuracy", "length/chosen", "length/rejected"),
+    *("margin/reasoning", "margin/non_reasoning", "ordering_accuracy/en", "prob/chosen/ko"),
+)
+
+
 def test_preference_averages_over_the_pairs_of_both_processes_and_ends_at_the_same_weights(
-    launch: Launch, model_folder: Path
+    launch: Launch, pref_alone: Path, model_folder: Path
 ) -> None:
-    alone = launch(*POSTTRAIN, "pref", "pref.yaml", run="pref-alone")
     run = launch(*TORCHRUN, *POSTTRAIN, "pref", "pref.yaml", HALF_OF_4, run="pref-ddp")
-    names = ("loss", "prob/chosen", "prob/rejected", "ordering_accuracy", "length/chosen", "length/rejected")
-    assert_same_metrics(run, alone, names)
+    assert {name for line in metrics(pref_alone) for name in line} >= set(PREF_METRICS)
+    assert_same_metrics(run, pref_alone, PREF_METRICS)
+    assert_same_model(run, pref_alone, model_folder)
+
+
+def test_preference_with_zero3_gathers_its_shards_into_the_same_model(
+    launch: Launch, pref_alone: Path, model_folder: Path
+) -> None:
+    run = launch(*accelerate("zero3"), *POSTTRAIN, "pref", "pref.yaml", HALF_OF_4, run="pref-zero3")
+    assert_same_metrics(run, pref_alone, PREF_METRICS)
+    assert_same_model(run, pref_alone, model_folder)
+
+
+def test_preference_with_zero2_merges_its_adapters_into_the_same_model(launch: Launch, model_folder: Path) -> None:
+    words = ("pref", "pref.yaml", "lora={r: 4, target_modules: all-linear}", "trainer.learning_rate=1e-2")
+    alone = launch(*POSTTRAIN, *words, run="pref-lora-alone")
+    run = launch(*accelerate("zero2"), *POSTTRAIN, *words, HALF_OF_4, run="pref-lora-zero2")
+    assert_same_metrics(run, alone, PREF_METRICS)
     assert_same_model(run, alone, model_folder)

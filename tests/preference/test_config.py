@@ -22,7 +22,7 @@ def test_responses_are_never_cut_and_no_reference_is_needed():
         ("max_length", 512),
         ("precompute_ref_log_probs", False),
         ("sync_ref_model", True),
-        ("objective", "dpo"),
+        ("pad_to_multiple_of", 8),
     ],
 )
 def test_what_only_dpo_has_is_refused_by_name(key, value):

@@ -1,11 +1,14 @@
 import json
+import math
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from posttrain.errors import UserError
+from posttrain.inference.sample_files import write_samples
 from posttrain.models.load import load_tokenizer
 from posttrain.preference.pair_files import origin_of, read_pairs, write_pairs
 from posttrain.preference.pairs_stage import run_stage as run_pairs
@@ -33,12 +36,37 @@ def pairs_file(tmp_path, model_folder):
             "prompt_ids": rng.choices(range(20, 250), k=5),
             "chosen_ids": rng.choices(range(20, 250), k=rng.randint(1, 6)),
             "rejected_ids": rng.choices(range(20, 250), k=rng.randint(4, 9)),
+            "mode": "reasoning",
+            "language": ("en", "ko")[index % 2],
         }
         for index in range(10)
     ]
     origin = origin_of(load_tokenizer(ModelSection(path=str(model_folder))))
     write_pairs(tmp_path / "pairs.parquet", rows, origin)
     return tmp_path / "pairs.parquet"
+
+
+@pytest.fixture
+def samples_folder(tmp_path, model_folder):
+    """Four responses to each of ten queries: the shorter, the better; to the last two all are equal."""
+    rng = random.Random(0)
+    origin = origin_of(load_tokenizer(ModelSection(path=str(model_folder))))
+    samples = [
+        {
+            "query": query,
+            "prompt_ids": [10, 20 + query],
+            "token_ids": rng.choices(range(20, 250), k=length),
+            "is_truncated": False,
+            "mode": "reasoning",
+            "language": ("en", "ko")[query % 2],
+            "reward": 1 / length if query < 8 else 1.0,
+            **origin._asdict(),
+        }
+        for query in range(10)
+        for length in (2, 4, 6, 8)
+    ]
+    write_samples(tmp_path / "samples.parquet" / "part-00000.parquet", samples)
+    return tmp_path / "samples.parquet"
 
 
 def make_recipe(run, model_folder, pairs_file, lora=None, **trainer):
@@ -70,11 +98,43 @@ def test_the_stage_writes_a_plain_model_that_reloads_and_has_learnt(tmp_path, mo
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     names = {"loss", "prob/chosen", "prob/rejected", "margin", "ordering_accuracy", "length/chosen", "length/rejected"}
     assert all(names <= line.keys() for line in lines)
+    assert {"margin/en", "margin/ko"} <= {name for line in lines for name in line}
 
 
 @pytest.mark.slow
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, model_folder, pairs_file, monkeypatch):
-    run_stage(make_recipe(tmp_path / "whole", model_folder, pairs_file), resume=False)
+def test_whole_groups_are_learnt_from_samples(tmp_path, model_folder, samples_folder):
+    recipe = make_recipe(tmp_path / "run", model_folder, "unread", max_steps=12, learning_rate=1e-2)
+    run_stage(replace(recipe, objective="group_simper", samples=[str(samples_folder)]), resume=False)
+    notes = json.loads((tmp_path / "run" / "manifest.json").read_text())["notes"]
+    assert notes == {"groups": 8, "responses": 32, "skipped": {"equal_rewards": 2}, "steps": 12}
+    first, *_, last = metrics(tmp_path / "run")
+    assert last["margin"] > first["margin"] + 0.05
+    assert last["ordering_accuracy"] > first["ordering_accuracy"]
+    assert (last["length/chosen"], last["length/rejected"]) == (2, 6)  # only the shortest is better than the mean
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["dpo", "simpo"])
+def test_the_peers_learn_from_the_same_pairs(tmp_path, model_folder, pairs_file, objective):
+    recipe = make_recipe(tmp_path / "run", model_folder, pairs_file, max_steps=12, learning_rate=1e-2)
+    run_stage(replace(recipe, objective=objective), resume=False)
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["notes"] == {"pairs": 10, "steps": 12}
+    first, *_, last = metrics(tmp_path / "run")
+    assert last["rewards/margins"] > first["rewards/margins"] + 0.1
+    assert last["rewards/accuracies"] > 0.7
+    if objective == "dpo":
+        assert first["loss"] == pytest.approx(math.log(2))  # policy and reference are still the same
+    assert (weights(tmp_path / "run" / "model") - weights(model_folder)).abs().max() > 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, {"r": 2, "target_modules": "all-linear"}])
+def test_a_run_resumed_within_an_epoch_ends_at_the_same_bits_as_an_uninterrupted_one(
+    tmp_path, model_folder, pairs_file, monkeypatch, lora
+):
+    """Ten pairs are an epoch of three steps; the run is cut in the third step and goes on after the second."""
+    cut = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2}
+    run_stage(make_recipe(tmp_path / "whole", model_folder, pairs_file, lora, **cut), resume=False)
     append = Run.append_metrics
 
     def interrupt(run, step, values):
@@ -82,14 +142,28 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path, model_fold
         if step == 3:
             raise KeyboardInterrupt
 
-    recipe = make_recipe(tmp_path / "cut", model_folder, pairs_file)
+    recipe = make_recipe(tmp_path / "cut", model_folder, pairs_file, lora, **cut)
     monkeypatch.setattr(Run, "append_metrics", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_stage(recipe, resume=False)
     monkeypatch.undo()
     run_stage(recipe, resume=True)
-    assert [line["step"] for line in metrics(tmp_path / "cut")] == [1, 2, 3, 4]
-    torch.testing.assert_close(weights(tmp_path / "cut" / "model"), weights(tmp_path / "whole" / "model"))
+    assert torch.equal(weights(tmp_path / "cut" / "model"), weights(tmp_path / "whole" / "model"))
+    for line, other in zip(metrics(tmp_path / "cut"), metrics(tmp_path / "whole"), strict=True):
+        assert line | {"time": 0} == other | {"time": 0}
+
+
+def test_pairs_with_a_side_that_is_not_trained_are_refused_with_file_and_row(tmp_path, model_folder):
+    origin = origin_of(load_tokenizer(ModelSection(path=str(model_folder))))
+    pair = {"query": 0, "prompt_ids": [10], "chosen_ids": [20, 21], "rejected_ids": [30], "chosen_untrained": 1}
+    file = tmp_path / "pairs.parquet"
+    write_pairs(file, [pair, pair | {"chosen_untrained": 2}], origin)
+    with pytest.raises(UserError, match=r"pairs\.parquet:2: no token of response 1 bears loss"):
+        run_stage(make_recipe(tmp_path / "run", model_folder, file), resume=False)
+    write_pairs(file, [pair], origin)
+    with pytest.raises(UserError, match="objective dpo, which is TRL's, trains whole responses"):
+        run_stage(replace(make_recipe(tmp_path / "run", model_folder, file), objective="dpo"), resume=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_pairs_of_another_tokenizer_are_refused_before_the_run_begins(tmp_path, model_folder, pairs_file):

@@ -1,0 +1,44 @@
+"""What SimPER is compared with: TRL's own DPO and SimPO, on the same token ids."""
+
+from typing import Any, ClassVar
+
+from trl import DPOTrainer
+from trl.experimental.cpo import CPOTrainer
+
+from posttrain.preference.pair_files import require_tokens
+
+# CPO without its likelihood term is SimPO. The values are those its paper starts from (section 4 and its repository);
+# TRL's beta of 0.1 is DPO's and leaves almost no gradient on a mean log-probability.
+SIMPO_DEFAULTS = {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.0}
+
+
+class PairDPOTrainer(DPOTrainer):
+    """TRL's `DPOTrainer` on pairs of token ids; nothing else is changed.
+
+    Overridden upstream hook: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again).
+    """
+
+    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
+        require_tokens(dataset, f"{dataset_name} pairs")
+        return dataset
+
+
+class PairSimPOTrainer(CPOTrainer):
+    """TRL's `CPOTrainer` on pairs of token ids, none of which it cuts; with `SIMPO_DEFAULTS` that is SimPO.
+
+    Overridden upstream hook: `tokenize_row` (as above).
+    """
+
+    _name = "SimPO"
+    _tag_names: ClassVar = ["trl", "simpo"]
+
+    def tokenize_row(self, feature: dict[str, Any], model: Any = None) -> dict[str, list[int]]:
+        """The columns that upstream makes of text: both sides with the prompt, which bears no loss."""
+        prompt = feature["prompt_ids"]
+        columns = {"prompt_input_ids": prompt, "prompt_attention_mask": [1] * len(prompt)}
+        for side in ("chosen", "rejected"):
+            completion = feature[f"{side}_ids"]
+            columns[f"{side}_input_ids"] = prompt + completion
+            columns[f"{side}_attention_mask"] = [1] * (len(prompt) + len(completion))
+            columns[f"{side}_labels"] = [-100] * len(prompt) + completion
+        return columns
