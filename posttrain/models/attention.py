@@ -16,6 +16,7 @@ from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_f
 from transformers.masking_utils import sdpa_mask
 
 SEGMENTS = "segments"  # the name under which transformers knows it: `attn_implementation: segments`
+SMALLEST_BLOCK = 64  # of queries: smaller ones waste fewer masked keys and more on calls and copies
 
 
 class Segment(NamedTuple):
@@ -137,19 +138,43 @@ def _attend_segment(row: _Heads, span: Segment, *, window: int | None, **setting
 
 
 def _attend(heads: _Heads, *, window: int | None, **settings: Any) -> Tensor:
-    """Causal attention of whole rows: in blocks of the window's size, each of which sees itself and the one before."""
+    """Causal attention of whole rows: in blocks of queries, each of which gets the keys that its window can reach."""
     length = heads.query.shape[2]
     if window is None or length <= window:
         return _dot_product(*heads, is_causal=True, **settings)
     first = _dot_product(*heads.part(0, window), is_causal=True, **settings)
-    # The last block is filled up at the end, where no real query sees it.
-    query, key, value = (pad(tensor, (0, 0, 0, -length % window)) for tensor in heads)
-    blocks = query[:, :, window:].reshape(len(query), -1, window, query.shape[3])
-    keys, values = (tensor.unfold(2, 2 * window, window).transpose(-1, -2).flatten(1, 2) for tensor in (key, value))
-    mask = _band(window, 2 * window, window, window, str(query.device))
-    rest = _dot_product(blocks, keys, values, attn_mask=mask, **settings)
-    rest = rest.reshape(len(query), query.shape[1], -1, query.shape[3])[:, :, : length - window]
+    block = min(window, max(SMALLEST_BLOCK, window // 4))
+    reach = -(-window // block) * block  # the window in whole blocks
+    # Keys are filled up in front and all at the end, where the mask hides them from every real query.
+    front, end = reach - window, (window - length) % block
+    query = pad(heads.query[:, :, window:].flatten(0, 1), (0, 0, 0, end)).unflatten(1, (-1, block))
+    key, value = (pad(tensor.flatten(0, 1), (0, 0, front, end)) for tensor in (heads.key, heads.value))
+    near_keys, near_values = (_Reach.apply(tensor, block, reach + block) for tensor in (key, value))
+    mask = _band(block, reach + block, reach, window, str(query.device))
+    rest = _dot_product(query, near_keys, near_values, attn_mask=mask, **settings)
+    rest = rest.flatten(1, 2)[:, : length - window].unflatten(0, heads.query.shape[:2])
     return torch.cat([first, rest], dim=2)
+
+
+class _Reach(torch.autograd.Function):
+    """`[N, L, D]` to overlapping pieces `[N, pieces, size, D]`, one begun at every `step`; `size` is a multiple of it.
+
+    A view, so that no copies are kept for the backward pass, and whole blocks are summed there: `unfold` scatters.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tensor_NLD: Tensor, step: int, size: int) -> Tensor:  # noqa: D102
+        ctx.step = step
+        return tensor_NLD.unfold(1, size, step).transpose(-1, -2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # noqa: D102
+        pieces = gradient.unflatten(2, (-1, ctx.step))
+        rows, num_pieces, parts, step, size = pieces.shape
+        total = gradient.new_zeros(rows, num_pieces + parts - 1, step, size)
+        for part in range(parts):
+            total[:, part : part + num_pieces] += pieces[:, :, part]
+        return total.flatten(1, 2), None, None
 
 
 def _dot_product(query: Tensor, key: Tensor, value: Tensor, **settings: Any) -> Tensor:
