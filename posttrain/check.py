@@ -13,6 +13,7 @@ from posttrain.recipe import (
     AnyRecipe,
     EvalRecipe,
     FilterRecipe,
+    ModelRecipe,
     PairsRecipe,
     PrefRecipe,
     ReportRecipe,
@@ -40,6 +41,19 @@ def check_recipe(recipe: AnyRecipe) -> None:
             console.print(value, soft_wrap=False)
         else:
             say(escape(f"{what:<12} {value}"))
+
+
+def _model(recipe: ModelRecipe) -> Plan:
+    from posttrain.modelling.new import shape_of, vocabulary
+    from posttrain.models.cost_table import cost_table, describe_layers, describe_parameters
+
+    shape = shape_of(recipe)
+    vocab_size = vocabulary(recipe, shape)
+    return {
+        "layers": describe_layers(shape),
+        "parameters": describe_parameters(shape, vocab_size),
+        "costs": cost_table(shape, vocab_size),
+    }
 
 
 def _sft(recipe: SFTRecipe) -> Plan:
@@ -131,6 +145,7 @@ def _report(recipe: ReportRecipe) -> Plan:
 
 
 _PLANS: dict[type[AnyRecipe], Callable[[Any], Plan]] = {
+    ModelRecipe: _model,
     SFTRecipe: _sft,
     FilterRecipe: _filter,
     RLRecipe: _rl,

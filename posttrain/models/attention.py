@@ -147,13 +147,19 @@ def _attend(heads: _Heads, *, window: int | None, **settings: Any) -> Tensor:
     reach = -(-window // block) * block  # the window in whole blocks
     # Keys are filled up in front and all at the end, where the mask hides them from every real query.
     front, end = reach - window, (window - length) % block
-    query = pad(heads.query[:, :, window:].flatten(0, 1), (0, 0, 0, end)).unflatten(1, (-1, block))
+    num_rows, num_heads, _, size = heads.query.shape
+    query = pad(heads.query[:, :, window:].flatten(0, 1), (0, 0, 0, end)).view(num_rows * num_heads, -1, block, size)
     key, value = (pad(tensor.flatten(0, 1), (0, 0, front, end)) for tensor in (heads.key, heads.value))
-    near_keys, near_values = (_Reach.apply(tensor, block, reach + block) for tensor in (key, value))
+    near_keys, near_values = _reach(key, block, reach + block), _reach(value, block, reach + block)
     mask = _band(block, reach + block, reach, window, str(query.device))
     rest = _dot_product(query, near_keys, near_values, attn_mask=mask, **settings)
-    rest = rest.flatten(1, 2)[:, : length - window].unflatten(0, heads.query.shape[:2])
+    rest = rest.view(num_rows, num_heads, -1, size)[:, :, : length - window]
     return torch.cat([first, rest], dim=2)
+
+
+def _reach(tensor_NLD: Tensor, step: int, size: int) -> Tensor:
+    pieces: Tensor = _Reach.apply(tensor_NLD, step, size)  # type: ignore[no-untyped-call]  # torch's, of every Function
+    return pieces
 
 
 class _Reach(torch.autograd.Function):
@@ -163,15 +169,16 @@ class _Reach(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, tensor_NLD: Tensor, step: int, size: int) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, tensor_NLD: Tensor, step: int, size: int) -> Tensor:
         ctx.step = step
         return tensor_NLD.unfold(1, size, step).transpose(-1, -2)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # noqa: D102
-        pieces = gradient.unflatten(2, (-1, ctx.step))
-        rows, num_pieces, parts, step, size = pieces.shape
-        total = gradient.new_zeros(rows, num_pieces + parts - 1, step, size)
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        rows, num_pieces, _, size = gradient.shape
+        pieces = gradient.reshape(rows, num_pieces, -1, ctx.step, size)
+        parts = pieces.shape[2]
+        total = gradient.new_zeros(rows, num_pieces + parts - 1, ctx.step, size)
         for part in range(parts):
             total[:, part : part + num_pieces] += pieces[:, :, part]
         return total.flatten(1, 2), None, None

@@ -6,9 +6,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class HybridShape:
-    """Sizes of an `Exaone4ForCausalLM`; `local_layers` sliding layers precede each global one, 0: every layer is global.
+    """Sizes of an `Exaone4ForCausalLM`; `local_layers` sliding layers precede each global one.
 
-    `vocab_size` None is the tokenizer's. `initializer_range` is the standard deviation of the untrained matrices.
+    Without local layers every layer is global. `vocab_size` None is the tokenizer's. `initializer_range` is the
+    standard deviation of the untrained matrices.
     """
 
     hidden_size: int = 128

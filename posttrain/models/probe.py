@@ -29,7 +29,7 @@ class LayerSight:
         reach: The farthest token that noticed the change, the changed one being 1.
         furthest: The largest reach that the length of the probe could show.
         looks_ahead: Whether a token before the changed one noticed.
-        uses_positions: Whether other positions (RoPE) change its output; None: it is not given any.
+        uses_positions: Whether other positions (RoPE) change its output; None: it is given none or sees itself alone.
         normalizes_queries: Whether larger queries and keys change nothing; None: it has no such projections.
     """
 
@@ -84,6 +84,27 @@ def require_window(model: Any) -> None:
         )
 
 
+def require_whole_sequences(model: Any, parallelism: Any) -> None:
+    """Refuse to split the sequences of a hybrid model over processes.
+
+    Args:
+        model: The model to train.
+        parallelism: accelerate's `ParallelismConfig`, or None.
+
+    Raises:
+        UserError: context or sequence parallelism is on.
+    """
+    if parallelism is None or SLIDING not in kinds_of(model.config.get_text_config()):
+        return
+    reasons = {
+        "cp_size": "context parallelism drops the mask that holds the window, and sliding layers would see everything",
+        "sp_size": "sequence parallelism hands its attention no mask, and with it no window",
+    }
+    for name, reason in reasons.items():
+        if (size := getattr(parallelism, name)) > 1:
+            raise UserError(f"{name}: got {size} for a model with sliding layers, need 1: {reason}; shard the weights")
+
+
 def kinds_of(config: Any) -> list[str]:
     """The kind of every layer; a configuration that names none has full attention."""
     return list(getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers)
@@ -121,13 +142,14 @@ def _layers(model: Any, config: Any) -> list[LayerSight]:
 def _look(layer: Any, states: Tensor, kwargs: dict[str, Any], kind: str, window: int | None) -> LayerSight:
     def output(states: Tensor, **changed: Any) -> Tensor:
         result = layer.forward(states, **{**kwargs, **changed})
-        return result[0] if isinstance(result, tuple) else result
+        first: Tensor = result[0] if isinstance(result, tuple) else result
+        return first
 
     usual, changed = output(states), states.clone()
     changed[0, CHANGED] = changed[0, CHANGED].roll(1)
     noticed = (output(changed) != usual).any(-1)[0].nonzero().flatten()
     positions = kwargs.get("position_embeddings")
-    flipped = positions and tuple(part.flip(1) for part in positions)
+    flipped = tuple(part.flip(1) for part in positions) if positions and window != 1 else None
     return LayerSight(
         kind=kind,
         window=window,
@@ -140,11 +162,11 @@ def _look(layer: Any, states: Tensor, kwargs: dict[str, Any], kind: str, window:
 
 
 def _normalizes_queries(layer: Any, output: Callable[[], Tensor], usual: Tensor) -> bool | None:
-    projections = [getattr(layer.self_attn, name, None) for name in ("q_proj", "k_proj")]
-    if None in projections:
+    attention = layer.self_attn
+    if not hasattr(attention, "q_proj") or not hasattr(attention, "k_proj"):
         return None
     with ExitStack() as hooks:
-        for projection in projections:
+        for projection in (attention.q_proj, attention.k_proj):
             hooks.callback(projection.register_forward_hook(lambda _module, _args, result: result * 8).remove)
         return not _differs(output(), usual)
 
@@ -166,7 +188,8 @@ def _wrong_layers(layers: list[LayerSight], config: Any) -> list[str]:
             reach = f"{layer.reach} tokens" if layer.reach < layer.furthest else "everything"
             need = "everything before" if layer.window is None else f"{layer.window}"
             wrong.setdefault(f"see {reach}, need {need}", []).append(index)
-        if is_exaone and layer.uses_positions is not (layer.window is not None or not is_hybrid):
+        needs_rope = layer.window is not None or not is_hybrid
+        if is_exaone and layer.uses_positions is (not needs_rope):
             what = "have RoPE, need none" if layer.uses_positions else "have no RoPE, need it"
             wrong.setdefault(what, []).append(index)
         if is_exaone and not layer.normalizes_queries:

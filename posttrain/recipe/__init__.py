@@ -22,6 +22,7 @@ from posttrain.recipe.schema import (
     GradingSection,
     KeepSection,
     MixerSection,
+    ModelRecipe,
     ModelSection,
     PairsRecipe,
     PairsSection,
@@ -34,6 +35,7 @@ from posttrain.recipe.schema import (
     SamplingRecipe,
     SFTDataSection,
     SFTRecipe,
+    ShapeSection,
     Source,
 )
 
@@ -50,6 +52,7 @@ __all__ = [
     "HubPath",
     "KeepSection",
     "MixerSection",
+    "ModelRecipe",
     "ModelSection",
     "PairsRecipe",
     "PairsSection",
@@ -62,6 +65,7 @@ __all__ = [
     "SFTDataSection",
     "SFTRecipe",
     "SamplingRecipe",
+    "ShapeSection",
     "Source",
     "load_recipe",
     "load_settings",

@@ -49,7 +49,9 @@ def test_sliding_layers_see_and_cache_a_window() -> None:
 def test_at_32_windows_a_3_to_1_hybrid_caches_more_than_2_5_times_less_than_full_attention() -> None:
     """(3 W + 32 W) against 4 x 32 W: 3.66 times."""
     length = 32 * TINY.sliding_window
-    assert kv_cache_bytes(replace(TINY, local_layers=0), length) / kv_cache_bytes(TINY, length) == pytest.approx(128 / 35)
+    assert kv_cache_bytes(replace(TINY, local_layers=0), length) / kv_cache_bytes(TINY, length) == pytest.approx(
+        128 / 35
+    )
 
 
 @pytest.mark.parametrize("local_layers", [3, 0])
