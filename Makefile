@@ -6,7 +6,7 @@ SEED   ?= 0
 ARGS   ?=
 
 .PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report \
-        bench bench-data bench-rollout bench-rl bench-rewards bench-learning
+        bench bench-data bench-rollout bench-rl bench-rewards bench-learning bench-attention
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -51,6 +51,9 @@ bench-rollout: setup
 
 bench-rl: setup
 	$(BIN)/python tests/benchmarks/update.py $(ARGS)
+
+bench-attention: setup
+	$(BIN)/python tests/benchmarks/attention.py $(ARGS)
 
 bench-rewards: setup
 	$(BIN)/python tests/benchmarks/math_grading.py $(ARGS)

@@ -8,6 +8,8 @@ import torch
 
 from posttrain import cli
 from posttrain.modelling.probe import Comparison, compare_in_vllm
+from posttrain.models.build import PRESETS, build_model
+from posttrain.models.load import save_model
 from posttrain.recipe import ModelSection
 
 
@@ -51,8 +53,9 @@ def test_full_model_has_nothing_that_vllm_could_ignore(copy: Path, capsys: Any) 
 
 
 @pytest.mark.slow
-def test_vllm_that_is_told_of_no_windows_fails_and_the_model_itself_passes(model_folder: Path) -> None:
-    section = ModelSection(path=str(model_folder))
+def test_vllm_that_is_told_of_no_windows_fails_and_the_model_itself_passes(tokenizer: Any, tmp_path: Path) -> None:
+    save_model(build_model(PRESETS["tiny"], tokenizer, seed=0), tokenizer, tmp_path / "tiny")
+    section = ModelSection(path=str(tmp_path / "tiny"))
     assert compare_in_vllm(section).failures == []
     deaf = compare_in_vllm(section, hf_overrides={"sliding_window": 512})
     assert "as if there were no windows" in deaf.failures[0]
@@ -63,7 +66,6 @@ def test_vllm_sees_the_windows_of_a_converted_model(tokenizer: Any, tmp_path: Pa
     from transformers import LlamaConfig, LlamaForCausalLM
 
     from posttrain.models.convert import to_hybrid
-    from posttrain.models.load import save_model
 
     torch.manual_seed(0)
     config = LlamaConfig(
