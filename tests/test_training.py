@@ -169,9 +169,8 @@ def test_training_does_not_begin_with_windows_that_are_ignored(
     from posttrain.runs import Run
 
     model = build_model(tiny_shape, tokenizer, seed=0)
-    monkeypatch.setattr(
-        "transformers.masking_utils.sliding_window_overlay", lambda window: lambda *index: index[2] >= 0
-    )
+    everything: Any = lambda window: lambda *index: index[2] >= 0  # noqa: E731
+    monkeypatch.setattr("transformers.masking_utils.sliding_window_overlay", everything)
     arguments = TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to="none", max_steps=1)
     rows = Dataset.from_list([{"input_ids": [5, 6], "labels": [5, 6]}])
     trainer = Trainer(model=model, args=arguments, train_dataset=rows)

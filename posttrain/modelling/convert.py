@@ -20,7 +20,9 @@ def convert_model(source: str, *, ratio: str, window: int, out: Path) -> None:
         UserError: `out` is there already, a ratio that is none, or a model that cannot be converted.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     local_layers = parse_ratio(ratio)
     if out.exists():
         raise UserError(f"'{out}' is there already; give another --out")

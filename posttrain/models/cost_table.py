@@ -36,7 +36,7 @@ def cost_table(shape: HybridShape, vocab_size: int) -> Table:
     """
     kinds = [kind for kind in KINDS if kind in shape.layer_types]
     table = Table(
-        title=f"KV cache: {kv_bytes_per_token(shape):,} bytes per token and layer (16 bit); "
+        title=f"cache: {kv_bytes_per_token(shape):,} bytes per token and layer; "
         f"matrices: {_short(weight_flops(shape, vocab_size))}FLOPs per token"
     )
     table.add_column("length", justify="right")

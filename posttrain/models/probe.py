@@ -141,9 +141,13 @@ def _layers(model: Any, config: Any) -> list[LayerSight]:
 
 def _look(layer: Any, states: Tensor, kwargs: dict[str, Any], kind: str, window: int | None) -> LayerSight:
     def output(states: Tensor, **changed: Any) -> Tensor:
-        result = layer.forward(states, **{**kwargs, **changed})
-        first: Tensor = result[0] if isinstance(result, tuple) else result
-        return first
+        """Of the attention alone: beside the residual stream of a trained model it can be too small to see."""
+        outputs: list[Tensor] = []
+        with ExitStack() as hooks:
+            hook = layer.self_attn.register_forward_hook(lambda _module, _args, result: outputs.append(result[0]))
+            hooks.callback(hook.remove)
+            layer.forward(states, **{**kwargs, **changed})
+        return outputs[0]
 
     usual, changed = output(states), states.clone()
     changed[0, CHANGED] = changed[0, CHANGED].roll(1)
@@ -173,7 +177,7 @@ def _normalizes_queries(layer: Any, output: Callable[[], Tensor], usual: Tensor)
 
 def _differs(one: Tensor, other: Tensor) -> bool:
     """By more than rounding."""
-    return bool((one - other).abs().max() > 1e-2 * other.abs().max())
+    return bool((one - other).norm() > 1e-2 * other.norm())
 
 
 def _wrong_layers(layers: list[LayerSight], config: Any) -> list[str]:

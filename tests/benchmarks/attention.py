@@ -105,10 +105,11 @@ def main() -> None:
         theirs, ours = (min(column) for column in zip(*times, strict=True))
         sliding = min(windows(models[SEGMENTS], length) for _ in range(args.rounds))
         peaks = {attention: peak_memory(attention, args.hidden, length) for attention in models}
+        limit = theirs / (ours - sliding)
         say(
             f"{length:>5} tokens: sdpa {theirs:.2f} s, ours {ours:.2f} s, "
-            f"[bold]{statistics.median(ratios):.2f}x[/bold] "
-            f"(target {target}x, limit {theirs / (ours - sliding):.2f}x); peak memory {peaks['sdpa']:,.0f} MB, {peaks[SEGMENTS]:,.0f} MB"
+            f"[bold]{statistics.median(ratios):.2f}x[/bold] (target {target}x, limit {limit:.2f}x); "
+            f"peak memory {peaks['sdpa']:,.0f} MB, {peaks[SEGMENTS]:,.0f} MB"
         )
 
 
