@@ -6,7 +6,8 @@ SEED   ?= 0
 ARGS   ?=
 
 .PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report \
-        bench bench-data bench-rollout bench-rl bench-pref bench-rewards bench-learning
+        bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-rewards \
+        bench-learning bench-ratios bench-smollm
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -49,11 +50,17 @@ bench-data: setup
 bench-rollout: setup
 	$(BIN)/python tests/benchmarks/rollout.py $(if $(MODEL),--model $(MODEL))
 
+bench-sft: setup
+	$(BIN)/python tests/benchmarks/sft.py $(ARGS)
+
 bench-rl: setup
 	$(BIN)/python tests/benchmarks/update.py $(ARGS)
 
 bench-pref: setup
 	$(BIN)/python tests/benchmarks/preference.py $(ARGS)
+
+bench-attention: setup
+	$(BIN)/python tests/benchmarks/attention.py $(ARGS)
 
 bench-rewards: setup
 	$(BIN)/python tests/benchmarks/math_grading.py $(ARGS)
@@ -61,3 +68,9 @@ bench-rewards: setup
 
 bench-learning: setup
 	$(BIN)/python tests/benchmarks/learning.py $(ARGS)
+
+bench-ratios: setup
+	$(BIN)/python tests/benchmarks/ratios.py $(ARGS)
+
+bench-smollm: setup
+	$(BIN)/python tests/benchmarks/word_problems.py $(ARGS)

@@ -16,6 +16,7 @@ from posttrain.recipe import (
     AnyRecipe,
     EvalRecipe,
     FilterRecipe,
+    ModelRecipe,
     PairsRecipe,
     PrefRecipe,
     ReportRecipe,
@@ -59,6 +60,21 @@ def check_recipe(recipe: AnyRecipe, show: int = 0) -> None:
         from posttrain.examples import show as show_examples
 
         show_examples(islice(examples, show), console)
+
+
+def _model(recipe: ModelRecipe) -> Checked:
+    from posttrain.modelling.new import shape_of, vocabulary
+    from posttrain.models.cost_table import cost_table, describe_layers, describe_parameters
+
+    shape = shape_of(recipe)
+    vocab_size = vocabulary(recipe, shape)
+    return Checked(
+        {
+            "layers": describe_layers(shape),
+            "parameters": describe_parameters(shape, vocab_size),
+            "costs": cost_table(shape, vocab_size),
+        }
+    )
 
 
 def _sft(recipe: SFTRecipe) -> Checked:
@@ -202,6 +218,7 @@ def _report(recipe: ReportRecipe) -> Checked:
 
 
 _CHECKS: dict[type[AnyRecipe], Callable[[Any], Checked]] = {
+    ModelRecipe: _model,
     SFTRecipe: _sft,
     FilterRecipe: _filter,
     RLRecipe: _rl,

@@ -26,7 +26,7 @@ STAGES = {
     "report": ("posttrain.report.stage:run_stage", "write one page about the runs of several stages"),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
-SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor")
+SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model")
 CHECK = "posttrain.check:check_recipe"
 DEMO = "posttrain.demo.conductor:run_demo"
 DOCTOR = "posttrain.doctor:examine"
@@ -34,6 +34,11 @@ REWARDS = {
     "list": ("posttrain.authoring.listing:list_rewards", "the rewards that are there"),
     "new": ("posttrain.authoring.scaffold:new_reward", "write a reward and its test, to be changed into yours"),
     "check": ("posttrain.authoring.check:check_reward", "ask a reward about the gold, empty and hostile answers"),
+}
+MODEL = {
+    "new": "build an untrained model of any shape, or count what it would cost",
+    "probe": "change single tokens and see which layers notice: windows, causality, RoPE, packing",
+    "convert": "turn a full-attention checkpoint into a sliding/full hybrid with the same weights",
 }
 
 EXIT_USER_ERROR = 2
@@ -69,6 +74,8 @@ def _run(args: argparse.Namespace) -> None:
     elif args.command == "doctor":
         prepare_environment()
         _load(DOCTOR)()
+    elif args.command == "model":
+        _model(args)
     elif args.command == "check":
         recipe = load_recipe(args.recipe, args.overrides)
         prepare_environment()
@@ -80,6 +87,20 @@ def _run(args: argparse.Namespace) -> None:
             return
         prepare_environment()
         _load(STAGES[args.command][0])(recipe, resume=args.resume)
+
+
+def _model(args: argparse.Namespace) -> None:
+    if args.what == "new":
+        recipe = load_recipe(args.recipe, args.overrides, stage="model")
+        prepare_environment()
+        _load("posttrain.modelling.new:new_model")(recipe, dry_run=args.dry_run)
+        return
+    prepare_environment()
+    if args.what == "probe":
+        _load("posttrain.modelling.probe:probe")(args.folder, engine=args.engine, attention=args.attention)
+    else:
+        convert = _load("posttrain.modelling.convert:convert_model")
+        convert(args.folder, ratio=args.ratio, window=args.window, out=args.out)
 
 
 def _load(target: str) -> Callable[..., Any]:
@@ -118,6 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     shown = "print N rows or prompts as the model will see them, with what is trained marked"
     check.add_argument("--show", type=_count, default=0, metavar="N", help=shown)
     _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
+    _add_model(commands.add_parser("model", help="build a model, probe its windows, or convert one to a hybrid"))
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
@@ -138,6 +160,22 @@ def _add_rewards(command: argparse.ArgumentParser) -> None:
     actions["new"].add_argument("words", metavar="NAME", nargs=1, help="of the module and the reward, as my_reward")
     actions["check"].add_argument("words", metavar="key=value", nargs="+", help="use, data, args.*, style, limit, ...")
     actions["check"].epilog = "example: posttrain rewards check use=rewards.math_answer:math_answer data=rows.jsonl"
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    whats = command.add_subparsers(dest="what", required=True, metavar="WHAT")
+    actions = {name: whats.add_parser(name, help=text, description=text) for name, text in MODEL.items()}
+    _add_recipe(actions["new"])
+    actions["new"].add_argument("--dry-run", action="store_true", help="count the costs and build nothing")
+    for name in ("probe", "convert"):
+        actions[name].add_argument("folder", metavar="DIR", help="a model folder")
+    engine = actions["probe"].add_argument("--engine", choices=("transformers", "vllm"), default="transformers")
+    engine.help = "whose attention is probed (default: transformers)"
+    actions["probe"].add_argument("--attention", metavar="NAME", help="of transformers (default: what training takes)")
+    convert = actions["convert"]
+    convert.add_argument("--ratio", required=True, metavar="N:1", help="sliding layers to full ones, such as 3:1")
+    convert.add_argument("--window", required=True, type=int, metavar="N", help="tokens that a sliding layer sees")
+    convert.add_argument("--out", required=True, type=Path, metavar="DIR", help="the hybrid's folder")
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:

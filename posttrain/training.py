@@ -10,6 +10,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from posttrain.errors import UserError
 from posttrain.models.load import save_model
+from posttrain.models.probe import require_whole_sequences, require_window
 from posttrain.recipe import ModelSection, make_config
 from posttrain.runs import Run, checkpoints_of
 from posttrain.terminal import progress_line
@@ -57,7 +58,14 @@ def lora_config(section: dict[str, Any] | None) -> Any:
 
 
 def train(trainer: Any, run: Run, *, resume: bool) -> None:
-    """Train, from the newest whole checkpoint when resuming; metrics go to the run folder, progress to the terminal."""
+    """Train, from the newest whole checkpoint when resuming; metrics go to the run folder, progress to the terminal.
+
+    Raises:
+        UserError: a hybrid model whose windows the attention or the parallelism would ignore.
+    """
+    require_whole_sequences(trainer.model, trainer.accelerator.parallelism_config)
+    if not _is_sharded(trainer):
+        require_window(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(MetricsLines(run))

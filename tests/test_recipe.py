@@ -45,6 +45,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "decoding": {"temperature": 1.0, "max_new_tokens": 64},
         "rewards": REWARDS,
     },
+    "model": COMMON | {"stage": "model"},
     "rl": COMMON | {"stage": "rl", "model": MODEL, "data": DATA, "rewards": REWARDS, "engine": "transformers"},
     "pairs": COMMON
     | {

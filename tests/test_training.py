@@ -134,3 +134,49 @@ def test_lines_come_every_few_seconds_and_at_the_end(clock: list[float], capsys:
 def test_only_the_main_process_speaks(clock: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     progress(clock, [(10.0, 100)], is_main=False)
     assert capsys.readouterr().out == ""
+
+
+# --- what must hold before the first step ---
+
+
+@pytest.mark.parametrize("name", ["cp_size", "sp_size"])
+def test_sequences_of_a_hybrid_model_are_not_split_over_processes(name: str, tokenizer: Any, tiny_shape: Any) -> None:
+    from dataclasses import replace
+
+    from accelerate import ParallelismConfig
+
+    from posttrain.models.build import build_model
+    from posttrain.models.probe import require_whole_sequences
+
+    hybrid = build_model(tiny_shape, tokenizer, seed=0)
+    full = build_model(replace(tiny_shape, local_layers=0), tokenizer, seed=0)
+    parallelism = ParallelismConfig(**{name: 2})
+    with pytest.raises(UserError, match=rf"{name}: got 2 for a model with sliding layers, need 1: .* mask"):
+        require_whole_sequences(hybrid, parallelism)
+    require_whole_sequences(full, parallelism)
+    require_whole_sequences(hybrid, ParallelismConfig(dp_shard_size=2))
+    require_whole_sequences(hybrid, None)
+
+
+def test_training_does_not_begin_with_windows_that_are_ignored(
+    tokenizer: Any, tiny_shape: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an attention kernel without windows would: the layers say they slide and see everything."""
+    from datasets import Dataset
+    from transformers import Trainer, TrainingArguments
+
+    from posttrain.models.build import build_model
+    from posttrain.runs import Run
+
+    model = build_model(tiny_shape, tokenizer, seed=0)
+    everything: Any = lambda window: lambda *index: index[2] >= 0  # noqa: E731
+    monkeypatch.setattr("transformers.masking_utils.sliding_window_overlay", everything)
+    arguments = TrainingArguments(output_dir=str(tmp_path / "out"), use_cpu=True, report_to="none", max_steps=1)
+    rows = Dataset.from_list([{"input_ids": [5, 6], "labels": [5, 6]}])
+    trainer = Trainer(model=model, args=arguments, train_dataset=rows)
+    with (
+        Run.start(tmp_path / "run", "sft", "stage: sft", 0, [], None, False, is_main=True) as run,
+        pytest.raises(UserError, match="layers 0, 1, 2 see everything, need 16"),
+    ):
+        training.train(trainer, run, resume=False)
+    assert trainer.state.global_step == 0

@@ -3,12 +3,14 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.markup import escape
 
 from posttrain.chat import read_template
 from posttrain.demo.data import write_data
-from posttrain.models.build import HybridShape, build_model
+from posttrain.models.build import PRESETS, build_model
+from posttrain.models.cost_table import describe_layers, describe_parameters
 from posttrain.models.load import save_model
 from posttrain.models.tokenizer import train_tokenizer
 from posttrain.terminal import say
@@ -23,15 +25,19 @@ def prepare(root: Path, seed: int) -> None:
     if (base / "config.json").is_file():
         return
     began = time.monotonic()
-    paths = write_data(root / "data", seed)
-    texts = [text for name in ("sft_reasoning", "sft_non_reasoning") for text in _texts(paths[name])]
-    tokenizer = train_tokenizer(texts, vocab_size=VOCABULARY, chat_template=read_template("exaone4"))
-    model = build_model(HybridShape(), tokenizer, seed=seed)
-    save_model(model, tokenizer, base)
+    tokenizer, shape = demo_tokenizer(root / "data", seed), PRESETS["tiny"]
+    save_model(build_model(shape, tokenizer, seed=seed), tokenizer, base)
     say(
-        f"  {escape(str(base))}: {sum(parameter.numel() for parameter in model.parameters()):,} parameters, "
-        f"layers {' '.join(kind.split('_')[0] for kind in model.config.layer_types)}; {time.monotonic() - began:.0f} s"
+        f"  {escape(str(base))}: {describe_layers(shape)}; parameters {describe_parameters(shape, len(tokenizer))}; "
+        f"{time.monotonic() - began:.0f} s"
     )
+
+
+def demo_tokenizer(data_folder: Path, seed: int) -> Any:
+    """Write the demo's data and train a tokenizer on its two kinds of rows."""
+    paths = write_data(data_folder, seed)
+    texts = [text for name in ("sft_reasoning", "sft_non_reasoning") for text in _texts(paths[name])]
+    return train_tokenizer(texts, vocab_size=VOCABULARY, chat_template=read_template("exaone4"))
 
 
 def _texts(path: Path) -> list[str]:

@@ -42,6 +42,19 @@ class VLLMEngine:
         completions = [Completion(list(output.token_ids), output.finish_reason == "length") for output in outputs]
         return [completions[start : start + len(samples)] for start in range(0, len(completions), len(samples))]
 
+    def prompt_log_probs(self, prompts_ids: Sequence[Sequence[int]]) -> list[list[float]]:
+        """Natural-log probabilities of every token of each prompt but its first."""
+        from vllm import SamplingParams
+
+        self._llm.reset_prefix_cache()  # what is cached is not scored
+        params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+        prompts = [{"prompt_token_ids": list(prompt)} for prompt in prompts_ids]
+        outputs = self._llm.generate(prompts, params, use_tqdm=False)
+        return [
+            [scores[token].logprob for token, scores in zip(prompt[1:], output.prompt_logprobs[1:], strict=True)]
+            for prompt, output in zip(prompts_ids, outputs, strict=True)
+        ]
+
     def close(self) -> None:
         """Shut vLLM down, so that another engine can be opened in this process."""
         self._llm.llm_engine.engine_core.shutdown()
@@ -63,10 +76,10 @@ class VLLMEngine:
         )
 
 
-def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any) -> VLLMEngine:
+def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any, **more_options: Any) -> VLLMEngine:
     """Start vLLM with the recipe's dtype and, on a CPU, its cache size; on a GPU vLLM takes its usual share of memory.
 
-    `model.attn_implementation` names kernels of transformers and means nothing here.
+    `model.attn_implementation` names kernels of transformers and means nothing here. `more_options` go to `vllm.LLM`.
 
     Raises:
         UserError: vLLM is not installed, or refuses the model or the settings.
@@ -77,7 +90,7 @@ def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any
         from vllm.platforms import current_platform
     except ImportError as error:
         raise UserError(f"vLLM cannot be imported ({error}); install it, or set engine: transformers") from error
-    options = {"max_model_len": section.max_model_len, "max_num_seqs": section.max_num_seqs}
+    options = {"max_model_len": section.max_model_len, "max_num_seqs": section.max_num_seqs} | more_options
     if current_platform.is_cpu():
         options |= _cpu_options(section)
     try:

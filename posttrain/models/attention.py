@@ -15,8 +15,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import repeat_kv, sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-BLOCKS_PAY = 4  # from this many windows on; below, a band of the whole length costs less than cutting it up
 SEGMENTS = "segments"  # the name under which transformers knows it: `attn_implementation: segments`
+BLOCKS_PAY = 4  # from this many windows on; below, a band of the whole length costs less than cutting it up
+LONGEST_BAND = 1024  # of queries: it takes memory in the square
+SMALLEST_BLOCK = 64  # of queries: smaller ones waste fewer masked keys and more on calls and copies
 
 
 class Segment(NamedTuple):
@@ -136,36 +138,66 @@ def _attend_segment(
 
 
 def _attend(heads: _Heads, *, window: int | None, **settings: Any) -> Tensor:
-    """Causal attention of whole rows: in blocks of the window's size, each of which sees itself and the one before."""
+    """Causal attention of whole rows: in blocks of queries, each of which gets the keys that its window can reach."""
     length = heads.query.shape[2]
     if window is None or length <= window:
         return _dot_product(*heads, is_causal=True, **settings)
-    if length <= BLOCKS_PAY * window:
+    if length <= min(BLOCKS_PAY * window, LONGEST_BAND):
         return _dot_product(*heads, attn_mask=_band(length, length, 0, window, str(heads.query.device)), **settings)
     first = _dot_product(*heads.part(0, window), is_causal=True, **settings)
-    # The last block is filled up at the end, where no real query sees it.
-    query, key, value = (pad(tensor, (0, 0, 0, -length % window)) for tensor in heads)
-    blocks = query[:, :, window:].reshape(len(query), -1, window, query.shape[3])
-    keys, values = (_pairs_of_blocks(tensor, window) for tensor in (key, value))
-    mask = _band(window, 2 * window, window, window, str(query.device))
-    rest = _dot_product(blocks, keys, values, attn_mask=mask, **settings)
-    rest = rest.reshape(len(query), query.shape[1], -1, query.shape[3])[:, :, : length - window]
+    block = min(window, max(SMALLEST_BLOCK, window // 4))
+    reach = -(-window // block) * block  # the window in whole blocks
+    # Keys are filled up in front and all at the end, where the mask hides them from every real query.
+    front, end = reach - window, (window - length) % block
+    num_rows, num_heads, _, size = heads.query.shape
+    query = pad(heads.query[:, :, window:].flatten(0, 1), (0, 0, 0, end)).view(num_rows * num_heads, -1, block, size)
+    key, value = (pad(tensor.flatten(0, 1), (0, 0, front, end)) for tensor in (heads.key, heads.value))
+    near_keys, near_values = _reach(key, block, reach + block), _reach(value, block, reach + block)
+    mask = _band(block, reach + block, reach, window, str(query.device))
+    rest = _dot_product(query, near_keys, near_values, attn_mask=mask, **settings)
+    rest = rest.view(num_rows, num_heads, -1, size)[:, :, : length - window]
     return torch.cat([first, rest], dim=2)
 
 
-def _pairs_of_blocks(tensor: Tensor, window: int) -> Tensor:
-    """Every block but the first, behind the one before it. (The backward pass of `unfold` takes several times as long.)"""
-    blocks = tensor.unflatten(2, (-1, window))
-    return torch.cat([blocks[:, :, :-1], blocks[:, :, 1:]], dim=3).flatten(1, 2)
+def _reach(tensor_NLD: Tensor, step: int, size: int) -> Tensor:
+    pieces: Tensor = _Reach.apply(tensor_NLD, step, size)  # type: ignore[no-untyped-call]  # torch's, of every Function
+    return pieces
+
+
+class _Reach(torch.autograd.Function):
+    """`[N, L, D]` to overlapping pieces `[N, pieces, size, D]`, one begun at every `step`; `size` is a multiple of it.
+
+    A view, so that no copies are kept for the backward pass, and whole blocks are summed there: `unfold` scatters.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tensor_NLD: Tensor, step: int, size: int) -> Tensor:
+        ctx.step = step
+        return tensor_NLD.unfold(1, size, step).transpose(-1, -2)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        rows, num_pieces, _, size = gradient.shape
+        pieces = gradient.reshape(rows, num_pieces, -1, ctx.step, size)
+        parts = pieces.shape[2]
+        total = gradient.new_zeros(rows, num_pieces + parts - 1, ctx.step, size)
+        for part in range(parts):
+            total[:, part : part + num_pieces] += pieces[:, :, part]
+        return total.flatten(1, 2), None, None
 
 
 def _dot_product(query: Tensor, key: Tensor, value: Tensor, **settings: Any) -> Tensor:
     return scaled_dot_product_attention(query, key, value, **settings)
 
 
-@lru_cache(maxsize=256)
 def _band(queries: int, keys: int, offset: int, window: int, device: str) -> Tensor:
     """Query i stands at key `offset + i` and sees it and the `window - 1` keys before it."""
+    make = _kept_band if queries * keys <= LONGEST_BAND**2 else _kept_band.__wrapped__
+    return make(queries, keys, offset, window, device)
+
+
+@lru_cache(maxsize=64)
+def _kept_band(queries: int, keys: int, offset: int, window: int, device: str) -> Tensor:
     band = torch.ones(queries, keys, dtype=torch.bool, device=device)
     return band.tril(offset).triu(offset - window + 1)
 

@@ -22,6 +22,7 @@ from posttrain.recipe.schema import (
     GradingSection,
     KeepSection,
     MixerSection,
+    ModelRecipe,
     ModelSection,
     PairsRecipe,
     PairsSection,
@@ -36,6 +37,7 @@ from posttrain.recipe.schema import (
     SamplingRecipe,
     SFTDataSection,
     SFTRecipe,
+    ShapeSection,
     Source,
 )
 
@@ -52,6 +54,7 @@ __all__ = [
     "HubPath",
     "KeepSection",
     "MixerSection",
+    "ModelRecipe",
     "ModelSection",
     "PairsRecipe",
     "PairsSection",
@@ -66,6 +69,7 @@ __all__ = [
     "SFTDataSection",
     "SFTRecipe",
     "SamplingRecipe",
+    "ShapeSection",
     "Source",
     "load_recipe",
     "load_settings",

@@ -199,6 +199,29 @@ class PairsSection:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShapeSection:
+    """Sizes of a new model that differ from its preset's; null is the preset's.
+
+    `local_layers`: sliding layers before each global one, 0 for none. `sliding_window`: tokens that a sliding layer
+    sees, each itself included. `vocab_size`: rows of the embedding, at least the tokenizer's.
+    """
+
+    hidden_size: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    num_layers: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    intermediate_size: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    num_heads: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    num_kv_heads: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    head_dim: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    sliding_window: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    local_layers: int | None = field(default=None, metadata=NOT_NEGATIVE)
+    max_position_embeddings: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    rope_theta: float | None = field(default=None, metadata=POSITIVE)
+    tie_word_embeddings: bool | None = None
+    vocab_size: int | None = field(default=None, metadata=AT_LEAST_ONE)
+    initializer_range: float | None = field(default=None, metadata=POSITIVE)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportStage:
     """One stage of the report: its run folder and, where it was evaluated, the run folder of the evaluation."""
 
@@ -215,6 +238,17 @@ class Recipe:
     root: str = "."
     run: str
     seed: int = field(default=0, metadata=SEED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecipe(Recipe):
+    """A new, untrained model in `run`/model. `tokenizer`: a folder; null trains one on the demo's text."""
+
+    stage: Literal["model"] = "model"
+    preset: Literal["tiny", "exaone-4.0-1.2b", "exaone-4.0-32b"] = "tiny"
+    shape: ShapeSection = field(default_factory=ShapeSection)
+    tokenizer: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,9 +376,10 @@ class ReportRecipe(Recipe):
     stages: list[ReportStage] = field(metadata=NOT_EMPTY)
 
 
-AnyRecipe = SFTRecipe | FilterRecipe | RLRecipe | PairsRecipe | PrefRecipe | EvalRecipe | ReportRecipe
+AnyRecipe = ModelRecipe | SFTRecipe | FilterRecipe | RLRecipe | PairsRecipe | PrefRecipe | EvalRecipe | ReportRecipe
 
 STAGES: dict[str, type[AnyRecipe]] = {
+    "model": ModelRecipe,
     "sft": SFTRecipe,
     "filter": FilterRecipe,
     "rl": RLRecipe,

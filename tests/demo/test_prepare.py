@@ -20,8 +20,8 @@ def test_demo_starts_from_data_and_a_loadable_model_and_keeps_what_is_there(
     model = load_model(section, tokenizer)
     assert len(tokenizer) == prepare.VOCABULARY
     said = capsys.readouterr().out
-    assert f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters" in said
-    assert "layers sliding sliding sliding full" in said
+    assert f"parameters {sum(parameter.numel() for parameter in model.parameters()):,} (embedding" in said
+    assert "3 sliding and 1 full, window 64" in said
     assert len((tmp_path / "data" / "sft_reasoning.jsonl").read_text().splitlines()) == 60
 
     weights = (tmp_path / "base" / "model.safetensors").read_bytes()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Exaone4Config, LlamaConfig, PreTrainedModel
 
-from posttrain.models.attention import SEGMENTS, Segment
+from posttrain.models.attention import SEGMENTS, Segment, segment_attention
 
 WINDOW = 8
 SIZES: dict[str, Any] = {
@@ -57,6 +57,20 @@ def test_whole_rows_are_as_under_eager_attention(model: Any, length: int) -> Non
     counted = torch.ones(3, length, dtype=torch.bool)
     inputs = {"input_ids": tokens(3, length)}
     assert_equal(outputs(model, SEGMENTS, counted, **inputs), outputs(model, "eager", counted, **inputs))
+
+
+@pytest.mark.parametrize("window", [1, 63, 64, 100, 256, 270])
+@pytest.mark.parametrize("length", [60, 300, 701])
+def test_windows_of_several_blocks_are_as_a_masked_square(window: int, length: int) -> None:
+    """Blocks are a quarter of the window and no less than 64: here windows of 1 to 4 blocks, whole and not."""
+    generator = torch.Generator().manual_seed(0)
+    heads = [torch.randn(2, 3, length, 8, generator=generator).requires_grad_() for _ in range(3)]
+    ones = torch.ones(length, length, dtype=torch.bool)
+    expected = torch.nn.functional.scaled_dot_product_attention(*heads, attn_mask=ones.tril().triu(1 - window))
+    got, _ = segment_attention(torch.nn.Module(), *heads, None, sliding_window=window)
+    got = got.transpose(1, 2)
+    results = [[out.detach(), *torch.autograd.grad((out * out).sum(), heads)] for out in (got, expected)]
+    assert_equal(*results)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

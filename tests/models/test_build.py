@@ -48,6 +48,20 @@ def test_tied_model_has_one_matrix_for_embedding_and_head(tokenizer: Any, tiny_s
     assert untied.get_input_embeddings().weight is not untied.get_output_embeddings().weight
 
 
+def test_model_without_local_layers_has_rope_in_every_layer(tokenizer: Any, tiny_shape: HybridShape) -> None:
+    """As the paper's 1.2B; transformers knows it by the missing window, vLLM by the layers' kinds."""
+    config = build_model(replace(tiny_shape, local_layers=0), tokenizer, seed=0).config
+    assert config.sliding_window is None
+    assert set(config.layer_types) == {GLOBAL}
+
+
+def test_embedding_can_be_larger_than_the_tokenizer_and_not_smaller(tokenizer: Any, tiny_shape: HybridShape) -> None:
+    larger = build_model(replace(tiny_shape, vocab_size=len(tokenizer) + 24), tokenizer, seed=0)
+    assert larger.get_input_embeddings().num_embeddings == len(tokenizer) + 24
+    with pytest.raises(ValueError, match=f"got vocab_size 10, need at least the tokenizer's {len(tokenizer)}"):
+        build_model(replace(tiny_shape, vocab_size=10), tokenizer, seed=0)
+
+
 def test_weights_are_the_seeds(tokenizer: Any, tiny_shape: HybridShape) -> None:
     first, again, other = (build_model(tiny_shape, tokenizer, seed=seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], again[name]) for name in first)
@@ -80,7 +94,7 @@ def reach(tokenizer: Any, shape: HybridShape, kinds: list[str]) -> list[int]:
     from transformers import Exaone4ForCausalLM
 
     config = build_model(shape, tokenizer, seed=0).config
-    config.layer_types = kinds
+    config.layer_types, config.sliding_window = kinds, shape.sliding_window
     torch.manual_seed(0)
     model = Exaone4ForCausalLM(config).double().eval()
     ids = torch.randint(10, 200, (1, LENGTH))
