@@ -7,7 +7,7 @@ ARGS   ?=
 
 .PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report \
         bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-rewards \
-        bench-learning bench-ratios bench-smollm
+        bench-learning bench-ratios bench-preference-learning bench-smollm
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -71,6 +71,9 @@ bench-learning: setup
 
 bench-ratios: setup
 	$(BIN)/python tests/benchmarks/ratios.py $(ARGS)
+
+bench-preference-learning: setup
+	$(BIN)/python tests/benchmarks/preference_learning.py $(ARGS)
 
 bench-smollm: setup
 	$(BIN)/python tests/benchmarks/word_problems.py $(ARGS)

@@ -2,8 +2,8 @@
 
     make bench-smollm ARGS="--model FOLDER"
 
-FOLDER holds SmolLM2-135M-Instruct as plain weights. Additions are asked after three worked examples, one of them terse and
-one wordy, because without them the model gets next to none right. Pairs are sampled and trained by the recipes in
+FOLDER holds SmolLM2-135M-Instruct as plain weights. Additions are asked after three worked examples, one of them terse
+and one wordy, because without them the model gets next to none right. Pairs are sampled and trained by the recipes in
 `recipes/smollm2-135m`; problems of the evaluation are in no training row.
 """
 
