@@ -3,7 +3,7 @@
     posttrain demo --root runs/demo --seed 0     (and --root runs/demo-1 --seed 1, --root runs/demo-2 --seed 2)
     make bench-preference-learning
 
-Every run starts from a demo's AGAPO model. Stage 1: pairs are sampled once, and each objective trains on the same ones by
+Every run starts from a demo's AGAPO model. Stage 1: pairs are sampled once, and each objective trains on the same by
 the demo's recipe. Stage 2: from stage 1's SimPER model, with and without a fifth of stage 1's pairs. Models are
 evaluated on 1,200 problems of the validation split. Runs that are there already are not run again.
 """

@@ -2,7 +2,7 @@
 
     make bench-ratios
 
-Every run trains on a million tokens, in steps of the same number of tokens, from the same model and rows; only the ratio
+Every run trains on a million tokens, in steps of the same number of tokens, on the same model and rows; only the ratio
 differs. Each is evaluated on 1,000 held-out problems. Runs that are there already are not run again; the table and the
 picture are made of all of them.
 """
