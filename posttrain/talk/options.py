@@ -47,7 +47,7 @@ def _add_mode(parser: ArgumentParser, what: str) -> None:
 def _add_sampling(parser: ArgumentParser) -> None:
     _add_mode(parser, "think first, or answer at once")
     parser.add_argument("--thinking-budget", type=_whole(0), metavar="N", help="close the thinking after N tokens")
-    parser.add_argument("--max-new-tokens", type=_whole(1), metavar="N", help="(default: all that the context leaves)")
+    parser.add_argument("--max-new-tokens", type=_whole(1), metavar="N", help="(default: what the context leaves)")
     parser.add_argument("--temperature", type=_number(0, math.inf), metavar="T", help="(default: 0.6 or, greedy, 0)")
     parser.add_argument("--top-p", type=_number(0, 1), metavar="P", help="(default: 0.95 or 1)")
     parser.add_argument("--top-k", type=_whole(0), default=0, metavar="K", help="(default: 0, no limit)")

@@ -27,6 +27,7 @@ OPTIONS = {
     "engine.max_model_len": "--max-model-len",
     "engine: transformers": "--engine transformers",
 }
+MAX_NEW_TOKENS = 65536  # the longest thinking of the report; a context without end would ask for endless memory
 
 
 class Reply(NamedTuple):
@@ -88,7 +89,7 @@ class Session:
 
     def _decoding(self, mode: Mode, thinking_budget: int | None, room: int) -> Decoding:
         given, defaults = self._options, SAMPLING_DEFAULTS[mode]
-        max_new_tokens = given.max_new_tokens or room
+        max_new_tokens = given.max_new_tokens or min(room, MAX_NEW_TOKENS)
         if max_new_tokens < 1 or max_new_tokens > room:
             raise UserError(
                 f"the conversation leaves {max(room, 0)} tokens of the model's context for the reply; "
