@@ -51,8 +51,9 @@ class TransformersEngine:
         check_lengths(prompts_ids, decoding, self.max_model_len)
         prompts = dict(enumerate(prompts_ids, start=first_index))
         by_length = sorted(prompts, key=lambda index: len(prompts[index]), reverse=True)
+        budget = open_budget(self._tokenizer, decoding)
         drafts = {
-            _Task(index, sample): self._draft(prompts[index], decoding)
+            _Task(index, sample): Draft(prompts[index], decoding, budget, self.end_ids)
             for index in by_length
             for sample in range(decoding.samples)
         }
@@ -67,7 +68,7 @@ class TransformersEngine:
     def stream(self, prompt_ids: Sequence[int], decoding: Decoding, *, seed: int) -> Iterator[int]:
         """See `Engine.stream`."""
         check_lengths([prompt_ids], decoding, self.max_model_len)
-        draft = self._draft(prompt_ids, decoding)
+        draft = Draft(prompt_ids, decoding, open_budget(self._tokenizer, decoding), self.end_ids)
         for _ in self._steps({_Task(0, 0): draft}, {0: prompt_ids}, decoding, seed):
             yield draft.token_ids[-1]
 
@@ -76,9 +77,6 @@ class TransformersEngine:
         self._model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-
-    def _draft(self, prompt_ids: Sequence[int], decoding: Decoding) -> Draft:
-        return Draft(prompt_ids, decoding, open_budget(self._tokenizer, decoding), self.end_ids)
 
     @torch.inference_mode()
     def _steps(

@@ -26,12 +26,12 @@ class _Sample(NamedTuple):
 class VLLMEngine:
     """Samples from a `vllm.LLM`, which takes and gives token ids alone.
 
-    The thinking budget is not vLLM's own (`SamplingParams.thinking_token_budget`, measured with 0.32): that one counts
-    the newline which the template puts behind the opening tag, so that budgets of 10 and 30 gave 9 and 29 tokens of
-    thinking and 0 the same as 1; and it recognises only the exact tokens of the closing text that it would write
-    itself, so that a model that joins a full stop to the newline before its tag is made to close a second time, in its
-    answer. Here a request whose thinking is too long is dropped when the token comes and goes on as a new one that has
-    the closing tag in its prompt: the others in the batch run on, and the prefix cache spares reading it again.
+    The thinking budget is not vLLM's own (`SamplingParams.thinking_token_budget`, measured with 0.32). That one counts
+    the newline which the template puts behind the opening tag: budgets of 10 and 30 gave 9 and 29 tokens of thinking,
+    and 0 the same as 1. And, by its source, it knows the model's own closing only by the exact tokens of the text that
+    it would force: a model which joins a full stop to the newline before the tag would have to close a second time, in
+    its answer. Here a request whose thinking is too long is dropped when the token comes, and goes on as a new one that
+    has the closing tag in its prompt: the rest of the batch runs on, and the prefix cache spares reading it again.
 
     Args:
         llm: made by `open_vllm_engine`.
@@ -51,8 +51,9 @@ class VLLMEngine:
     ) -> list[list[Completion]]:
         """See `Engine.generate`. vLLM batches as it sees fit; a prompt that is repeated is read once."""
         check_lengths(prompts_ids, decoding, self.max_model_len)
+        budget = open_budget(self._tokenizer, decoding)
         samples = [
-            self._sample(prompt, decoding, (seed, index, number))
+            _Sample(list(prompt), (seed, index, number), Draft(prompt, decoding, budget, self.end_ids))
             for index, prompt in enumerate(prompts_ids, start=first_index)
             for number in range(decoding.samples)
         ]
@@ -65,22 +66,19 @@ class VLLMEngine:
     def stream(self, prompt_ids: Sequence[int], decoding: Decoding, *, seed: int) -> Iterator[int]:
         """See `Engine.stream`."""
         check_lengths([prompt_ids], decoding, self.max_model_len)
-        sample = self._sample(prompt_ids, decoding, (seed, 0, 0))
+        draft = Draft(prompt_ids, decoding, open_budget(self._tokenizer, decoding), self.end_ids)
+        sample = _Sample(list(prompt_ids), (seed, 0, 0), draft)
         num_shown = 0
         with closing(self._steps([sample], decoding, is_watched=True)) as steps:
             for _ in steps:
-                yield from sample.draft.token_ids[num_shown:]
-                num_shown = len(sample.draft.token_ids)
+                yield from draft.token_ids[num_shown:]
+                num_shown = len(draft.token_ids)
 
     def close(self) -> None:
         """Shut vLLM down, so that another engine can be opened in this process."""
         self._llm.llm_engine.engine_core.shutdown()
         self._llm = None
         gc.collect()
-
-    def _sample(self, prompt_ids: Sequence[int], decoding: Decoding, key: tuple[int, ...]) -> _Sample:
-        draft = Draft(prompt_ids, decoding, open_budget(self._tokenizer, decoding), self.end_ids)
-        return _Sample(list(prompt_ids), key, draft)
 
     def _steps(self, samples: Sequence[_Sample], decoding: Decoding, *, is_watched: bool) -> Generator[None]:
         """Fill the drafts and stop by after each step; with neither a budget nor a watcher vLLM tells the end alone."""

@@ -48,15 +48,16 @@ def _add_sampling(parser: ArgumentParser) -> None:
     _add_mode(parser, "think first, or answer at once")
     parser.add_argument("--thinking-budget", type=_whole(0), metavar="N", help="close the thinking after N tokens")
     parser.add_argument("--max-new-tokens", type=_whole(1), metavar="N", help="(default: what the context leaves)")
-    parser.add_argument("--temperature", type=_number(0, math.inf), metavar="T", help="(default: 0.6 or, greedy, 0)")
-    parser.add_argument("--top-p", type=_number(0, 1), metavar="P", help="(default: 0.95 or 1)")
+    heat = _number("of at least 0", lambda number: number >= 0)
+    share = _number("above 0 and at most 1", lambda number: 0 < number <= 1)
+    parser.add_argument("--temperature", type=heat, metavar="T", help="(default: 0.6 or, greedy, 0)")
+    parser.add_argument("--top-p", type=share, metavar="P", help="(default: 0.95 or 1)")
     parser.add_argument("--top-k", type=_whole(0), default=0, metavar="K", help="(default: 0, no limit)")
     parser.add_argument("--seed", type=_whole(0), default=0, metavar="N", help="(default: 0)")
     parser.add_argument("--system", metavar="TEXT", help="a system message")
     parser.add_argument("--engine", choices=ENGINES, default="transformers", help="(default: transformers)")
-    parser.add_argument(
-        "--memory-gb", type=_number(0, math.inf), default=1.0, metavar="GB", help="vLLM's cache on a CPU"
-    )
+    memory = _number("above 0", lambda number: number > 0)
+    parser.add_argument("--memory-gb", type=memory, default=1.0, metavar="GB", help="vLLM's, on a CPU (default: 1)")
     parser.add_argument("--chat-template", metavar="NAME", help="a built-in name or a file (default: the folder's own)")
 
 
@@ -70,15 +71,14 @@ def _whole(least: int) -> Callable[[str], int]:
     return read
 
 
-def _number(least: float, most: float) -> Callable[[str], float]:
+def _number(need: str, holds: Callable[[float], bool]) -> Callable[[str], float]:
     def read(word: str) -> float:
         try:
             number = float(word)
         except ValueError:
             number = math.nan
-        if not least <= number <= most or math.isinf(number):
-            limits = f"at least {least}" if math.isinf(most) else f"from {least} to {most}"
-            raise argparse.ArgumentTypeError(f"got {word!r}, need a number {limits}")
+        if not (math.isfinite(number) and holds(number)):
+            raise argparse.ArgumentTypeError(f"got {word!r}, need a number {need}")
         return number
 
     return read

@@ -148,7 +148,8 @@ def test_reply_can_be_stopped_between_two_tokens(tokenizer: Any) -> None:
     [
         (["generate", "--model", "{folder}", "--mode", "thinking", "hi"], "invalid choice: 'thinking'"),
         (["generate", "--model", "{folder}", "--thinking-budget", "-1", "hi"], "got '-1', need a whole number of"),
-        (["generate", "--model", "{folder}", "--top-p", "2", "hi"], "got '2', need a number from 0 to 1"),
+        (["generate", "--model", "{folder}", "--top-p", "0", "hi"], "got '0', need a number above 0 and at most 1"),
+        (["generate", "--model", "{folder}", "--temperature", "nan", "hi"], "got 'nan', need a number of at least 0"),
         (["generate", "--model", "{folder}", "hi"], "error: no model at '{folder}'"),
         (["chat", "--model", "{folder}"], "error: no model at '{folder}'"),
         (["serve", "--model", "{folder}"], "error: no model at '{folder}'"),
