@@ -39,7 +39,7 @@ def posttrain(*words: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     done = posttrain("--help")
     assert done.returncode == 0
-    for command in [*STAGES, "check", "demo", "doctor"]:
+    for command in [*STAGES, *cli.TALK, "check", "demo", "doctor"]:
         assert f"\n    {command} " in done.stdout
 
 
@@ -74,7 +74,7 @@ def test_help_and_recipe_errors_come_at_once(recipe: Path) -> None:
         (["pref", "{recipe}", "seed=x"], ["seed: got 'x'", "a whole number"]),
         (["pref", "{recipe}x"], ["{recipe}x: no such recipe file", "did you mean 'pref.yaml'?"]),
         (["sft", "{recipe}"], ["is for stage pref, the command is sft", "posttrain pref {recipe}"]),
-        (["check", "{recipe}", "pairs=[]"], ["pairs: got nothing", "at least one entry"]),
+        (["check", "{recipe}", "pairs=[]"], ["pairs: got nothing", "at least one pairs.parquet"]),
         (["pref", "{recipe}", "root=a\nb", "run=${{x}}"], ["run: Interpolation key 'x' not found"]),
     ],
 )

@@ -1,5 +1,6 @@
 """Modes, templates and parsing: the only place that knows how thinking is written down."""
 
+from posttrain.chat.budget import ThinkingBudget
 from posttrain.chat.contract import Abilities, check_template
 from posttrain.chat.modes import MODES, SAMPLING_DEFAULTS, Mode, SamplingDefaults
 from posttrain.chat.origin import Origin, origin_of
@@ -12,6 +13,7 @@ from posttrain.chat.parse import (
     leaves_thinking_open,
     parse_completion,
 )
+from posttrain.chat.splitter import Part, ThinkingSplitter
 from posttrain.chat.template import (
     Message,
     encode_prompt,
@@ -36,8 +38,11 @@ __all__ = [
     "Mode",
     "Origin",
     "Parsed",
+    "Part",
     "Rendered",
     "SamplingDefaults",
+    "ThinkingBudget",
+    "ThinkingSplitter",
     "check_template",
     "count_thinking_tokens",
     "count_tokens_before_answer",

@@ -9,8 +9,9 @@ from posttrain.chat import encode_prompt, render_prompt
 from posttrain.data.rows import Row, split_prompt
 from posttrain.evals.metrics import Answer, Metrics, measure_groups
 from posttrain.grading import GradingPool, read_attempt, sample_record
-from posttrain.inference import Engine
+from posttrain.inference import Completion, Engine
 from posttrain.recipe import Decoding
+from rewards.contract import Attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class EvalResult:
             "top_p": self.decoding.top_p,
             "top_k": self.decoding.top_k,
             "max_new_tokens": self.decoding.max_new_tokens,
+            "thinking_budget": self.decoding.thinking_budget,
             "samples": self.decoding.samples,
             "seconds": round(self.seconds, 3),
             "tokens": self.num_tokens,
@@ -78,9 +80,9 @@ def evaluate(
     completions = engine.generate(prompts_ids, decoding, seed=seed)
     seconds = time.monotonic() - began
     asked = [
-        (number, read_attempt(tokenizer, question, ids, mode=question["mode"], is_truncated=is_truncated))
+        (number, _read(tokenizer, question, completion))
         for number, question in enumerate(questions)
-        for ids, is_truncated in completions[number]
+        for completion in completions[number]
     ]
     all_graded = grader.grade_all([attempt for _, attempt in asked])
     answers = [Answer(number, attempt, graded) for (number, attempt), graded in zip(asked, all_graded, strict=True)]
@@ -94,6 +96,12 @@ def evaluate(
         seconds=seconds,
         num_tokens=sum(answer.attempt.num_tokens for answer in answers),
     )
+
+
+def _read(tokenizer: Any, question: Row, completion: Completion) -> Attempt:
+    ids, is_truncated, closed_at = completion
+    mode = question["mode"]
+    return read_attempt(tokenizer, question, ids, mode=mode, is_truncated=is_truncated, closed_at=closed_at)
 
 
 def ask(row: Row, decoding: Decoding) -> Row:

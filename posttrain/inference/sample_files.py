@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         "query": pa.int64(),
         "token_ids": pa.list_(pa.int32()),
         "is_truncated": pa.bool_(),
+        "closed_at": pa.int32(),  # tokens after which the thinking budget closed the thinking; null: it did not
         "prompt_ids": pa.list_(pa.int32()),
         "prompt_sha256": pa.string(),  # of the prompt's token ids
         "model": pa.string(),

@@ -18,7 +18,7 @@ from posttrain.chat import Mode, encode_prompt, origin_of, render_prompt
 from posttrain.data.rows import Row, split_prompt
 from posttrain.errors import UserError
 from posttrain.grading import Graded, GradingPool, read_attempt
-from posttrain.inference.engine import check_lengths, context_length, open_engine
+from posttrain.inference.engine import Completion, check_lengths, context_length, open_engine
 from posttrain.inference.sample_files import (
     SAMPLES,
     Sampler,
@@ -143,8 +143,7 @@ def _sample(
             samples = [
                 {
                     "query": index,
-                    "token_ids": one.token_ids,
-                    "is_truncated": one.is_truncated,
+                    **one._asdict(),
                     "prompt_ids": queries[index].prompt_ids,
                     "prompt_sha256": queries[index].prompt_sha256,
                     **sampler._asdict(),
@@ -180,8 +179,8 @@ def _responses(
 
 
 def _attempt(tokenizer: Any, query: Query, sample: Mapping[str, Any]) -> Attempt:
-    ids, is_truncated = sample["token_ids"], sample["is_truncated"]
-    return read_attempt(tokenizer, query.row, ids, mode=query.mode, is_truncated=is_truncated)
+    ids, is_truncated, closed_at = (sample[field] for field in Completion._fields)
+    return read_attempt(tokenizer, query.row, ids, mode=query.mode, is_truncated=is_truncated, closed_at=closed_at)
 
 
 def _graded_columns(response: Response) -> dict[str, Any]:

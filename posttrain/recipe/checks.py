@@ -9,12 +9,14 @@ from posttrain.recipe.hub_path import parse_hub_path
 from posttrain.recipe.schema import (
     AnyRecipe,
     DataSection,
+    Decoding,
     EvalRecipe,
     FilterRecipe,
     Limit,
     PairsRecipe,
     PrefRecipe,
     ReportRecipe,
+    SamplingRecipe,
     SFTRecipe,
     Source,
 )
@@ -30,6 +32,8 @@ def check_values(recipe: AnyRecipe) -> None:
     data = getattr(recipe, "data", None)
     if isinstance(data, DataSection):
         _check_sources(data.sources, "data")
+    if isinstance(recipe, SamplingRecipe):
+        _check_thinking_budget(recipe.decoding, "decoding")
     own_rules = RULES.get(type(recipe))
     if own_rules is not None:
         own_rules(recipe)
@@ -58,6 +62,15 @@ def _check_sources(sources: Iterable[Source], section: str) -> None:
                 raise UserError(
                     f"{section}.sources.{index}.{key}: got {value!r}, need it for hub: paths only; leave it out"
                 )
+
+
+def _check_thinking_budget(decoding: Decoding, path: str) -> None:
+    budget, limit = decoding.thinking_budget, decoding.max_new_tokens
+    if budget is not None and budget >= limit:
+        raise UserError(
+            f"{path}.thinking_budget: got {budget!r}, which leaves nothing of max_new_tokens, {limit}, for the answer; "
+            "need less, or null for no budget"
+        )
 
 
 def _check_sft(recipe: SFTRecipe) -> None:
@@ -114,6 +127,7 @@ def _check_eval(recipe: EvalRecipe) -> None:
             raise UserError(f"decodings.{index}.mode: got nothing, need one of reasoning, non_reasoning")
         if not decoding.name:
             raise UserError(f"decodings.{index}.name: got nothing, need a name for the table of results")
+        _check_thinking_budget(decoding, f"decodings.{index}")
     _check_distinct("decodings", (decoding.name for decoding in recipe.decodings))
 
 

@@ -145,7 +145,11 @@ class EngineSection:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """One way of sampling. Temperature 0 is greedy, `top_k` 0 is no limit, `mode` null is each row's own."""
+    """One way of sampling. Temperature 0 is greedy, `top_k` 0 is no limit, `mode` null is each row's own.
+
+    `thinking_budget`: thinking that has not ended after so many tokens is closed by force and the answer follows, all
+    within `max_new_tokens`; null leaves it alone.
+    """
 
     name: str = ""
     mode: Mode | None = None
@@ -153,6 +157,7 @@ class Decoding:
     top_p: float = field(default=1.0, metadata=SHARE_ABOVE_0)
     top_k: int = field(default=0, metadata=NOT_NEGATIVE)
     max_new_tokens: int = field(metadata=AT_LEAST_ONE)
+    thinking_budget: int | None = field(default=None, metadata=NOT_NEGATIVE)
     samples: int = field(default=1, metadata=AT_LEAST_ONE)
 
 
