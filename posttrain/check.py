@@ -1,7 +1,7 @@
 """`posttrain check RECIPE`: read everything a stage would read, except weights, and print the plan."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.table import Table
 from posttrain.errors import UserError
 from posttrain.recipe import (
     AnyRecipe,
+    Decoding,
     EvalRecipe,
     FilterRecipe,
     PairsRecipe,
@@ -97,13 +98,31 @@ def _filter(recipe: FilterRecipe) -> Plan:
     return _sampling(recipe)
 
 
-def _sampling(recipe: SamplingRecipe | EvalRecipe) -> Plan:
+def _sampling(recipe: SamplingRecipe) -> Plan:
     rows, lengths = _prompts(recipe)
-    decodings = recipe.decodings if isinstance(recipe, EvalRecipe) else [recipe.decoding]
+    return _answers(recipe, [recipe.decoding], len(rows), max(lengths))
+
+
+def _eval(recipe: EvalRecipe) -> Plan:
+    from posttrain.evals.stage import prepare
+
+    plan = prepare(recipe)
+    sizes = ", ".join(f"{name} {size:,}" for name, size in plan.suite.sizes.items())
+    return {
+        "questions": sizes,
+        **_answers(recipe, recipe.decodings, len(plan.suite.questions), plan.longest_prompt),
+        "rewards": ", ".join(spec.use for spec in plan.suite.rewards),
+        "gold": plan.gold,
+    }
+
+
+def _answers(
+    recipe: SamplingRecipe | EvalRecipe, decodings: Sequence[Decoding], num_prompts: int, longest_prompt: int
+) -> Plan:
     longest = max(decoding.max_new_tokens for decoding in decodings)
     return {
-        "prompts": f"{len(rows):,} (longest {max(lengths)} tokens)",
-        "responses": f"{sum(decoding.samples for decoding in decodings) * len(rows):,} of at most {longest} tokens",
+        "prompts": f"{num_prompts:,} (longest {longest_prompt} tokens)",
+        "responses": f"{sum(decoding.samples for decoding in decodings) * num_prompts:,} of at most {longest} tokens",
         "engine": recipe.engine.name,
     }
 
@@ -135,13 +154,13 @@ _PLANS: dict[type[AnyRecipe], Callable[[Any], Plan]] = {
     FilterRecipe: _filter,
     RLRecipe: _rl,
     PairsRecipe: _sampling,
-    EvalRecipe: _sampling,
+    EvalRecipe: _eval,
     PrefRecipe: _pref,
     ReportRecipe: _report,
 }
 
 
-def _prompts(recipe: RLRecipe | SamplingRecipe | EvalRecipe) -> tuple[list[dict[str, Any]], list[int]]:
+def _prompts(recipe: RLRecipe | SamplingRecipe) -> tuple[list[dict[str, Any]], list[int]]:
     """The rows and the length of each prompt in tokens; the rewards are loaded along the way."""
     from posttrain.chat import encode_prompt, render_prompt
     from posttrain.data.rows import read_all, split_prompt

@@ -52,7 +52,7 @@ def read_records(source: Source) -> Iterator[Record]:
         UserError: a file is missing or cannot be read, or the source holds nothing.
     """
     is_empty = True
-    for file, line, raw in _raw_records(source):
+    for file, line, raw in raw_records(source):
         is_empty = False
         try:
             yield _record(file, line, raw, source)
@@ -101,7 +101,7 @@ def _files(source: Source) -> list[Path]:
     return data_files(source.path)
 
 
-def _raw_records(source: Source) -> Iterator[tuple[str, int, Any]]:
+def raw_records(source: Source) -> Iterator[tuple[str, int, Any]]:
     if hub := parse_hub_path(source.path):
         for number, row in enumerate(hub_rows(hub, source.config, source.split or "train"), start=1):
             yield source.path, number, row

@@ -87,6 +87,14 @@ def _check_pairs(recipe: PairsRecipe) -> None:
 
 
 def _check_eval(recipe: EvalRecipe) -> None:
+    if recipe.data is None and not recipe.benchmarks:
+        raise UserError("data, benchmarks: got neither, need questions: `data` with `rewards`, `benchmarks`, or both")
+    if recipe.data is None and recipe.rewards:
+        raise UserError(
+            f"rewards: got {len(recipe.rewards)} and no data, which they grade; put them under `rewards` of a benchmark"
+        )
+    if recipe.data is not None and not recipe.rewards:
+        raise UserError("rewards: got [], need at least one entry that grades `data`")
     for index, decoding in enumerate(recipe.decodings):
         if decoding.mode is None:
             raise UserError(f"decodings.{index}.mode: got nothing, need one of reasoning, non_reasoning")
