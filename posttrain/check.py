@@ -110,7 +110,7 @@ def _eval(recipe: EvalRecipe) -> Plan:
     sizes = ", ".join(f"{name} {size:,}" for name, size in plan.suite.sizes.items())
     return {
         "questions": sizes,
-        **_answers(recipe, recipe.decodings, len(plan.suite.questions), plan.longest_prompt),
+        **_answers(recipe, plan.decodings, len(plan.suite.questions), plan.longest_prompt),
         "rewards": ", ".join(spec.use for spec in plan.suite.rewards),
         "gold": plan.gold,
     }

@@ -5,9 +5,9 @@ Leaderboard. The row lists the expected calls in `allowed_calls`, best as a JSON
 
     [{"name": "weather", "arguments": {"city": ["Berlin", "Berlin, Germany"], "unit": ["celsius", ""]}}]
 
-An argument whose allowed values include "" may be left out; any other has to be there, and none beside them may. Text is
-compared without case, blanks and the signs ``,./-_*^'"``; numbers as numbers, so 5 is 5.0 but not "5"; lists item by
-item; of an object each key has its own list of allowed values. The order of the calls does not matter.
+An argument whose allowed values include "" may be left out; any other has to be there, and none beside them may.
+Text is compared without case, blanks and the signs ``,./-_*^'"``; numbers as numbers, so 5 is 5.0 but not "5"; lists
+item by item; of an object each key has its own list of allowed values. The order of the calls does not matter.
 """
 
 import json

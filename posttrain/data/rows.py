@@ -102,6 +102,11 @@ def _files(source: Source) -> list[Path]:
 
 
 def raw_records(source: Source) -> Iterator[tuple[str, int, Any]]:
+    """What stands in a source as it is: file, line and record; a line that is no JSON comes as its `RowError`.
+
+    Raises:
+        UserError: a file is missing or cannot be read.
+    """
     if hub := parse_hub_path(source.path):
         for number, row in enumerate(hub_rows(hub, source.config, source.split or "train"), start=1):
             yield source.path, number, row

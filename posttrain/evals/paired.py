@@ -57,8 +57,12 @@ class Comparison(NamedTuple):
                 f"[{_points(low)}, {_points(high)}] may be chance ({basis})"
             )
         if mean > 0:
-            return f"{second} is better than {first} by {_points(mean)} points [{_points(low)}, {_points(high)}] ({basis})"
-        return f"{first} is better than {second} by {_points(-mean)} points [{_points(-high)}, {_points(-low)}] ({basis})"
+            return (
+                f"{second} is better than {first} by {_points(mean)} points [{_points(low)}, {_points(high)}] ({basis})"
+            )
+        return (
+            f"{first} is better than {second} by {_points(-mean)} points [{_points(-high)}, {_points(-low)}] ({basis})"
+        )
 
 
 def compare(first: ByQuestion, second: ByQuestion, *, seed: int = 0) -> Comparison:
@@ -77,7 +81,9 @@ def compare(first: ByQuestion, second: ByQuestion, *, seed: int = 0) -> Comparis
         ValueError: the numbers of questions differ, or there is none.
     """
     if len(first) != len(second) or not first:
-        raise ValueError(f"got {len(first)} and {len(second)} questions; need the same ones on both sides, at least one")
+        raise ValueError(
+            f"got {len(first)} and {len(second)} questions; need the same ones on both sides, at least one"
+        )
     means_first, means_second = (np.array([float(np.mean(of_one)) for of_one in side]) for side in (first, second))
     differences = means_second - means_first
     only_first, only_second = int((differences < 0).sum()), int((differences > 0).sum())
@@ -104,7 +110,7 @@ def mcnemar_exact(only_first: int, only_second: int) -> float:
     """
     num_different = only_first + only_second
     tail = sum(comb(num_different, count) for count in range(min(only_first, only_second) + 1))
-    return min(1.0, 2 * tail / 2**num_different)
+    return min(1.0, float(2 * tail / 2**num_different))
 
 
 def permutation_test(differences: Sequence[float] | np.ndarray, random: np.random.Generator) -> float:
@@ -134,7 +140,10 @@ def bootstrap_interval(values: Sequence[float] | np.ndarray, random: np.random.G
     """
     known = np.asarray(values, dtype=float)
     means = np.concatenate(
-        [known[random.integers(0, len(known), (size, len(known)))].mean(axis=1) for size in _batches(RESAMPLES, len(known))]
+        [
+            known[random.integers(0, len(known), (size, len(known)))].mean(axis=1)
+            for size in _batches(RESAMPLES, len(known))
+        ]
     )
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(known.mean()), float(low), float(high))

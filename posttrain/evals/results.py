@@ -1,7 +1,6 @@
 """What `eval.json` says of one decoding, and in words what somebody should look at."""
 
 from collections.abc import Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
 from posttrain.evals.intervals import count_interval
@@ -33,6 +32,7 @@ def entry(decoding: Decoding, records: Sequence[Mapping[str, Any]], seconds_alon
         "top_p": decoding.top_p,
         "top_k": decoding.top_k,
         "max_new_tokens": decoding.max_new_tokens,
+        "thinking_budget": decoding.thinking_budget,
         "samples": decoding.samples,
         "seconds": round(seconds, 3),
         "tokens": num_tokens,

@@ -11,6 +11,7 @@ from rich.markup import escape
 from posttrain.chat import encode_prompt, require_template
 from posttrain.errors import UserError
 from posttrain.evals.answers import cut, keep_whole_chunks, without_texts
+from posttrain.evals.budgets import all_decodings, budget_curves
 from posttrain.evals.evaluate import ask, evaluate, render_question, time_alone
 from posttrain.evals.results import Entry, entry, findings
 from posttrain.evals.suite import Suite, load_suite
@@ -30,12 +31,14 @@ class Plan(NamedTuple):
 
     Attributes:
         suite: questions and rewards.
+        decodings: how they are asked, one after the other.
         tokenizer: the model's.
         longest_prompt: in tokens, over all decodings.
         gold: what was found about the gold answers, in a line.
     """
 
     suite: Suite
+    decodings: Sequence[Decoding]
     tokenizer: Any
     longest_prompt: int
     gold: str
@@ -55,7 +58,7 @@ def run_stage(recipe: EvalRecipe, *, resume: bool) -> None:
     template = require_template(plan.tokenizer, recipe.model.path)
     say(f"  gold answers: {escape(plan.gold)}")
     with GradingPool(suite.rewards, recipe.grading) as grader:
-        num_without_gold = _report_missing_gold(suite, recipe.decodings, grader)
+        num_without_gold = _report_missing_gold(suite, plan.decodings, grader)
         files = [*suite.files, *model_files(recipe.model)]
         with Run.start(recipe.run, "eval", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
             grader.introduce(run)
@@ -80,16 +83,10 @@ def prepare(recipe: EvalRecipe) -> Plan:
             long.
     """
     tokenizer = load_tokenizer(recipe.model)
-    suite = load_suite(recipe, tokenizer)
-    longest = _check_prompts(recipe, suite, tokenizer)
-    if not recipe.check_gold:
-        return Plan(suite, tokenizer, longest, "not checked")
-    modes = {decoding.mode: decoding for decoding in recipe.decodings}
-    reports = [
-        require_gold([ask(question.row, decoding) for question in suite.questions], suite.rewards, recipe.grading)
-        for decoding in (modes.values() if _depends_on_mode(suite) else recipe.decodings[:1])
-    ]
-    return Plan(suite, tokenizer, longest, str(reports[0]))
+    suite, decodings = load_suite(recipe, tokenizer), all_decodings(recipe)
+    longest = _check_prompts(recipe, suite, decodings, tokenizer)
+    gold = _check_gold(recipe, suite, decodings) if recipe.check_gold else "not checked"
+    return Plan(suite, decodings, tokenizer, longest, gold)
 
 
 class _Evaluation:
@@ -97,7 +94,7 @@ class _Evaluation:
 
     def __init__(self, recipe: EvalRecipe, plan: Plan, grader: GradingPool, run: Run) -> None:
         self._recipe, self._grader, self._run = recipe, grader, run
-        self._questions, self._tokenizer = plan.suite.questions, plan.tokenizer
+        self._questions, self._decodings, self._tokenizer = plan.suite.questions, plan.decodings, plan.tokenizer
         self._engine: Engine | None = None
         self._stack = ExitStack()
 
@@ -110,15 +107,14 @@ class _Evaluation:
     def results(self) -> list[Entry]:
         """The entries of `eval.json`, which is written after each of them."""
         path, num_questions = self._run.folder / "eval.json", len(self._questions)
-        decodings = self._recipe.decodings
         timed = {result["name"]: result["latency"] for result in _read_results(path)}
         kept = keep_whole_chunks(
             self._run.folder,
-            [self._recipe.chunk_size * decoding.samples for decoding in decodings],
-            [num_questions * decoding.samples for decoding in decodings],
+            [self._recipe.chunk_size * decoding.samples for decoding in self._decodings],
+            [num_questions * decoding.samples for decoding in self._decodings],
         )
         results: list[Entry] = []
-        for step, decoding in enumerate(decodings):
+        for step, decoding in enumerate(self._decodings):
             records = self._answer(step, decoding, kept[step])
             result = entry(decoding, records, [] if decoding.name in timed else self._time_alone(decoding))
             results.append({**result, "latency": timed.get(decoding.name, result["latency"])})
@@ -128,6 +124,7 @@ class _Evaluation:
                 "questions": num_questions,
                 "engine": self._recipe.engine.name,
                 "decodings": results,
+                "budget_curves": budget_curves(results, self._recipe),
             }
             write_json_atomically(path, content)
             say(f"  {escape(decoding.name)}: {_speed(results[-1])}")
@@ -175,11 +172,18 @@ def _speed(result: Entry) -> str:
     return said if result["latency"] is None else f"{said}; alone {result['latency']['mean']:.2f} s an answer"
 
 
-def _depends_on_mode(suite: Suite) -> bool:
-    return any("mode" in spec.when for spec in suite.rewards)
+def _check_gold(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decoding]) -> str:
+    """Once, or for each mode where a reward is for one of them; what was found, in a line."""
+    by_mode = {decoding.mode: decoding for decoding in decodings}
+    checked = by_mode.values() if any("mode" in spec.when for spec in suite.rewards) else decodings[:1]
+    reports = [
+        require_gold([ask(question.row, decoding) for question in suite.questions], suite.rewards, recipe.grading)
+        for decoding in checked
+    ]
+    return " / ".join(map(str, reports))
 
 
-def _check_prompts(recipe: EvalRecipe, suite: Suite, tokenizer: Any) -> int:
+def _check_prompts(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decoding], tokenizer: Any) -> int:
     """Render and measure every prompt; the tokens of the longest one.
 
     Raises:
@@ -187,7 +191,7 @@ def _check_prompts(recipe: EvalRecipe, suite: Suite, tokenizer: Any) -> int:
     """
     max_model_len = recipe.engine.max_model_len or context_length(read_config(recipe.model))
     longest = 0
-    for decoding in recipe.decodings:
+    for decoding in decodings:
         prompts_ids = []
         for question in suite.questions:
             try:

@@ -9,11 +9,13 @@ from posttrain.recipe.hub_path import parse_hub_path
 from posttrain.recipe.schema import (
     AnyRecipe,
     DataSection,
+    Decoding,
     EvalRecipe,
     FilterRecipe,
     Limit,
     PairsRecipe,
     ReportRecipe,
+    SamplingRecipe,
     SFTRecipe,
     Source,
 )
@@ -29,6 +31,8 @@ def check_values(recipe: AnyRecipe) -> None:
     data = getattr(recipe, "data", None)
     if isinstance(data, DataSection):
         _check_sources(data.sources)
+    if isinstance(recipe, SamplingRecipe):
+        _check_thinking_budget(recipe.decoding, "decoding")
     own_rules = RULES.get(type(recipe))
     if own_rules is not None:
         own_rules(recipe)
@@ -55,6 +59,15 @@ def _check_sources(sources: Iterable[Source]) -> None:
         for key, value in (("config", source.config), ("split", source.split)):
             if value is not None and not is_on_hub:
                 raise UserError(f"data.sources.{index}.{key}: got {value!r}, need it for hub: paths only; leave it out")
+
+
+def _check_thinking_budget(decoding: Decoding, path: str) -> None:
+    budget, limit = decoding.thinking_budget, decoding.max_new_tokens
+    if budget is not None and budget >= limit:
+        raise UserError(
+            f"{path}.thinking_budget: got {budget!r}, which leaves nothing of max_new_tokens, {limit}, for the answer; "
+            "need less, or null for no budget"
+        )
 
 
 def _check_sft(recipe: SFTRecipe) -> None:
@@ -100,7 +113,22 @@ def _check_eval(recipe: EvalRecipe) -> None:
             raise UserError(f"decodings.{index}.mode: got nothing, need one of reasoning, non_reasoning")
         if not decoding.name:
             raise UserError(f"decodings.{index}.name: got nothing, need a name for the table of results")
+        _check_thinking_budget(decoding, f"decodings.{index}")
     _check_distinct("decodings", (decoding.name for decoding in recipe.decodings))
+    _check_thinking_budgets(recipe)
+
+
+def _check_thinking_budgets(recipe: EvalRecipe) -> None:
+    budgets = recipe.thinking_budgets
+    limit = min((each.max_new_tokens for each in recipe.decodings if each.mode == "reasoning"), default=0)
+    for index, budget in enumerate(budgets):
+        if budget in budgets[:index]:
+            raise UserError(f"thinking_budgets.{index}: got {budget!r} a second time; leave it out")
+        if budget is not None and not 0 <= budget < limit:
+            raise UserError(
+                f"thinking_budgets.{index}: got {budget!r}, need a number from 0 and below max_new_tokens of every "
+                f"reasoning decoding, {limit}"
+            )
 
 
 def _check_report(recipe: ReportRecipe) -> None:

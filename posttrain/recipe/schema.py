@@ -130,7 +130,11 @@ class EngineSection:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """One way of sampling. Temperature 0 is greedy, `top_k` 0 is no limit, `mode` null is each row's own."""
+    """One way of sampling. Temperature 0 is greedy, `top_k` 0 is no limit, `mode` null is each row's own.
+
+    `thinking_budget`: thinking that has not ended after so many tokens is closed by force and the answer follows, all
+    within `max_new_tokens`; null leaves it alone.
+    """
 
     name: str = ""
     mode: Mode | None = None
@@ -138,6 +142,7 @@ class Decoding:
     top_p: float = field(default=1.0, metadata=SHARE_ABOVE_0)
     top_k: int = field(default=0, metadata=NOT_NEGATIVE)
     max_new_tokens: int = field(metadata=AT_LEAST_ONE)
+    thinking_budget: int | None = field(default=None, metadata=NOT_NEGATIVE)
     samples: int = field(default=1, metadata=AT_LEAST_ONE)
 
 
@@ -302,6 +307,7 @@ class BenchmarkSpec:
 class EvalRecipe(Recipe):
     """Grading a model's answers to `data` (by `rewards`) and to `benchmarks`, under one or more decodings.
 
+    `thinking_budgets`: each reasoning decoding is tried with each of these budgets, null for none.
     `check_gold`: before weights are loaded, the gold answer of every row has to pass its own grader.
     `chunk_size`: questions that are answered together and then written down; an interruption costs one chunk at most.
     `latency_questions`: are answered once more, one at a time, to time them.
@@ -314,6 +320,7 @@ class EvalRecipe(Recipe):
     data: DataSection | None = None
     engine: EngineSection = field(default_factory=EngineSection)
     decodings: list[Decoding] = field(metadata=NOT_EMPTY)
+    thinking_budgets: list[int | None] = field(default_factory=list)
     rewards: list[RewardSpec] = field(default_factory=list)
     benchmarks: list[BenchmarkSpec] = field(default_factory=list)
     grading: GradingSection = field(default_factory=GradingSection)

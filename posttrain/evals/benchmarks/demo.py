@@ -12,5 +12,8 @@ def demo(*, size: int = 600, seed: int = 0) -> Benchmark:
         size: questions.
         seed: same seed, same questions.
     """
-    rewards = [RewardSpec(use="rewards.math_answer:math_answer"), RewardSpec(use="rewards.language:language", weight=0.0)]
+    rewards = [
+        RewardSpec(use="rewards.math_answer:math_answer"),
+        RewardSpec(use="rewards.language:language", weight=0.0),
+    ]
     return Benchmark(list(test_rows(size, seed)), rewards)

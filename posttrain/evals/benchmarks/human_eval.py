@@ -9,7 +9,9 @@ from posttrain.evals.benchmark import Benchmark
 from posttrain.evals.benchmarks._questions import user
 from posttrain.recipe import RewardSpec
 
-_ASKED = "Complete this Python function. Write all of it, with its imports, in one code block.\n\n```python\n{prompt}```"
+_ASKED = (
+    "Complete this Python function. Write all of it, with its imports, in one code block.\n\n```python\n{prompt}```"
+)
 
 
 def human_eval(*, limit: int | None = None, cpu_s: float = 10.0, wall_s: float = 30.0) -> Benchmark:

@@ -1,4 +1,4 @@
-"""Is the model answered in the language it is asked in? Open questions in English, Korean and Spanish, written for this.
+"""Does the model answer in the language it is asked in? Open questions in English, Korean and Spanish, our own.
 
 There is no right answer to them: what counts is `language_consistency`, and `accuracy` stays empty.
 """

@@ -151,7 +151,9 @@ def _message(tokenizer: Any, length: int, depth: float, language: str, code: str
 
     if missing(0) < 0:
         needed = length - missing(0)
-        raise UserError(f"a needle in {length} tokens: the question alone takes {needed} ({language}); need a longer text")
+        raise UserError(
+            f"a needle in {length} tokens: the question alone takes {needed} ({language}); need a longer text"
+        )
     shortest = min(len(encode_prompt(tokenizer, sentence)) for sentence in _HAY[language])
     hay += rng.choices(_HAY[language], k=2 + length // max(1, shortest - 1))
     fits, too_many = 0, len(hay) + 1

@@ -7,9 +7,7 @@ from posttrain.recipe import RewardSpec
 from rewards.reasoning_gym import make_rows
 
 
-def reasoning_gym(
-    *, task: str, size: int = 200, seed: int = 0, settings: dict[str, Any] | None = None
-) -> Benchmark:
+def reasoning_gym(*, task: str, size: int = 200, seed: int = 0, settings: dict[str, Any] | None = None) -> Benchmark:
     """Problems of one task.
 
     Args:
