@@ -14,6 +14,7 @@ from posttrain.environment import prepare_environment
 from posttrain.errors import UserError
 from posttrain.recipe import load_recipe, resolved_yaml
 from posttrain.runs import is_finished
+from posttrain.talk.options import add_chat, add_generate, add_serve
 
 # Command: (what runs it, what it does). Named, not imported: `import trl` costs seconds.
 STAGES = {
@@ -24,6 +25,11 @@ STAGES = {
     "pref": ("posttrain.preference.stage:run_stage", "SimPER preference learning from pairs"),
     "eval": ("posttrain.evals.stage:run_stage", "grade a model's answers in both modes"),
     "report": ("posttrain.report.stage:run_stage", "write one page about the runs of several stages"),
+}
+TALK = {
+    "generate": ("posttrain.talk.generate:run_generate", "let a model answer one prompt", add_generate),
+    "chat": ("posttrain.talk.chat:run_chat", "talk to a model in the terminal, in either mode", add_chat),
+    "serve": ("posttrain.talk.serve:run_serve", "serve a model with vLLM behind an OpenAI-compatible API", add_serve),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
 SINGLE_PROCESS = ("filter", "pairs", "eval", "compare", "report", "check", "demo", "doctor")
@@ -73,6 +79,8 @@ def _run(args: argparse.Namespace) -> None:
     elif args.command == "doctor":
         prepare_environment()
         _load(DOCTOR)()
+    elif args.command in TALK:
+        _load(TALK[args.command][0])(args)
     elif args.command == "check":
         recipe = load_recipe(args.recipe, args.overrides)
         prepare_environment()
@@ -121,6 +129,8 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check", help="check a recipe, its data and its plugins without training")
     _add_recipe(check)
     _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
+    for name, (_, help_text, add_options) in TALK.items():
+        add_options(commands.add_parser(name, help=help_text, description=help_text))
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")

@@ -66,6 +66,16 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer: Any, tiny_
     return folder
 
 
+@pytest.fixture(scope="session")
+def taught_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that knows the answers of `tests.taught` by heart, in both modes."""
+    from tests.taught import teach
+
+    folder = tmp_path_factory.mktemp("models") / "taught"
+    teach(folder)
+    return folder
+
+
 @pytest.fixture
 def sft_recipe_file(tmp_path: Path, model_folder: Path, demo_files: dict[str, Path]) -> Path:
     """A recipe that trains six rows a step: both modes, 1.5 : 1."""

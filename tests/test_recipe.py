@@ -328,6 +328,8 @@ def test_reward_condition_without_a_list_is_refused(tmp_path: Path) -> None:
             ["mixer.args.shares.reasoning.domains.code: got 0", "above 0"],
         ),
         ("filter", "keep.pass_rate_below=0", ["keep.pass_rate_below: got 0.0", "above 0 and at most 1"]),
+        ("filter", "decoding.thinking_budget=64", ["decoding.thinking_budget: got 64", "max_new_tokens, 64, for the"]),
+        ("eval", "decodings.1.thinking_budget=99", ["decodings.1.thinking_budget: got 99", "need less, or null"]),
         ("filter", "keep.pass_rate_above=1", ["keep.pass_rate_above: got 1.0", "from 0 and below 1"]),
         (
             "filter",

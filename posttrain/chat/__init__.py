@@ -1,7 +1,9 @@
 """Modes, templates and parsing: the only place that knows how thinking is written down."""
 
+from posttrain.chat.budget import ThinkingBudget
 from posttrain.chat.modes import MODES, SAMPLING_DEFAULTS, Mode, SamplingDefaults
 from posttrain.chat.parse import CLOSE, OPEN, Parsed, count_thinking_tokens, parse_completion
+from posttrain.chat.splitter import Part, ThinkingSplitter
 from posttrain.chat.template import (
     Message,
     Rendered,
@@ -23,8 +25,11 @@ __all__ = [
     "Message",
     "Mode",
     "Parsed",
+    "Part",
     "Rendered",
     "SamplingDefaults",
+    "ThinkingBudget",
+    "ThinkingSplitter",
     "count_thinking_tokens",
     "encode_prompt",
     "parse_completion",

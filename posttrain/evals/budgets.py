@@ -44,5 +44,5 @@ def _swept(decoding: Decoding, budgets: Sequence[int | None]) -> list[Decoding]:
 
 def _point(entry: Entry) -> dict[str, Any]:
     metrics = entry["groups"]["all"]
-    shown = {key: metrics[key] for key in ("accuracy", "thinking_tokens", "answer_tokens")}
+    shown = {key: metrics[key] for key in ("accuracy", "thinking_tokens", "answer_tokens", "budget_reached")}
     return {"decoding": entry["name"], "thinking_budget": entry["thinking_budget"], **shown}

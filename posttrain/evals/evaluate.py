@@ -11,17 +11,18 @@ from posttrain.evals.loops import is_looping
 from posttrain.evals.metrics import is_in_mode, thinks
 from posttrain.evals.suite import Question
 from posttrain.grading import Graded, GradingPool, read_attempt, sample_record
-from posttrain.inference import Engine
+from posttrain.inference import Completion, Engine
 from posttrain.recipe import Decoding
 from rewards.contract import Attempt
 
 
 class Answer(NamedTuple):
-    """One sample, not graded yet."""
+    """One sample, not graded yet; `closed_at` as in `Completion`."""
 
     question: Question
     sample: int
     attempt: Attempt
+    closed_at: int | None
     seconds: float
 
 
@@ -60,14 +61,9 @@ def evaluate(
     completions = engine.generate(prompts_ids, decoding, seed=seed, first_index=first_index)
     seconds = (time.monotonic() - began) / sum(map(len, completions))
     answers = [
-        Answer(
-            question,
-            sample,
-            read_attempt(tokenizer, row, ids, mode=row["mode"], is_truncated=is_truncated),
-            seconds,
-        )
+        Answer(question, sample, _read(tokenizer, row, completion), completion.closed_at, seconds)
         for question, row, some in zip(questions, asked, completions, strict=True)
-        for sample, (ids, is_truncated) in enumerate(some)
+        for sample, completion in enumerate(some)
     ]
     all_graded = grader.grade_all([answer.attempt for answer in answers])
     return [_record(answer, graded, decoding, step) for answer, graded in zip(answers, all_graded, strict=True)]
@@ -96,8 +92,13 @@ def render_question(tokenizer: Any, asked: Row) -> str:
     return render_prompt(tokenizer, asked["messages"], asked["mode"], asked.get("tools"))
 
 
+def _read(tokenizer: Any, row: Row, completion: Completion) -> Attempt:
+    ids, is_truncated, closed_at = completion
+    return read_attempt(tokenizer, row, ids, mode=row["mode"], is_truncated=is_truncated, closed_at=closed_at)
+
+
 def _record(answer: Answer, graded: Graded, decoding: Decoding, step: int) -> dict[str, Any]:
-    question, sample, attempt, seconds = answer
+    question, sample, attempt, closed_at, seconds = answer
     return sample_record(
         attempt,
         graded,
@@ -112,5 +113,6 @@ def _record(answer: Answer, graded: Graded, decoding: Decoding, step: int) -> di
         seconds=seconds,
         is_in_mode=is_in_mode(attempt),
         thinks=thinks(attempt),
+        budget_reached=closed_at is not None,
         is_looping=is_looping(attempt.thinking or "") or is_looping(attempt.answer),
     )

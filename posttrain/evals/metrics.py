@@ -39,7 +39,7 @@ def measure(records: Sequence[Record]) -> Metrics:
     interval, or None where nothing could be measured: `accuracy` (with several samples average@n) over the scorable
     answers, `language_consistency` over those whose language could be told, the rest over all. `answer_tokens` are all
     tokens outside the thinking, the closing tag and the end of the turn included; `thinks`: has thinking that is not
-    empty; `looping`: see `posttrain.evals.loops`.
+    empty; `looping`: see `posttrain.evals.loops`; `budget_reached`: the thinking budget closed the thinking.
     """
     return {
         "n": len(records),
@@ -53,6 +53,7 @@ def measure(records: Sequence[Record]) -> Metrics:
         "language_consistency": _share(records, _is_in_language),
         "truncated": _share(records, lambda record: record["is_truncated"]),
         "looping": _share(records, lambda record: record["is_looping"]),
+        "budget_reached": _share(records, lambda record: record["budget_reached"]),
         **_repeated(records),
     }
 

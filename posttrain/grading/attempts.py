@@ -8,11 +8,18 @@ from rewards.contract import Attempt
 
 
 def read_attempt(
-    tokenizer: Any, row: Mapping[str, Any], completion_ids: Sequence[int], *, mode: Mode, is_truncated: bool
+    tokenizer: Any,
+    row: Mapping[str, Any],
+    completion_ids: Sequence[int],
+    *,
+    mode: Mode,
+    is_truncated: bool,
+    closed_at: int | None = None,
 ) -> Attempt:
     """The attempt that `completion_ids` (with its end-of-turn token, unless truncated) makes at `row`.
 
-    The text is decoded with the tags kept, also where a tokenizer calls them special tokens.
+    The text is decoded with the tags kept, also where a tokenizer calls them special tokens. `closed_at`: the number of
+    tokens after which a budget closed the thinking; the tokens that were forced are none of the model's thinking.
     """
     ids = list(completion_ids)
     stops = {tokenizer.eos_token_id, tokenizer.pad_token_id}
@@ -27,7 +34,7 @@ def read_attempt(
         mode=mode,
         is_truncated=is_truncated,
         num_tokens=len(ids),
-        num_thinking_tokens=count_thinking_tokens(tokenizer, words, parsed),
+        num_thinking_tokens=count_thinking_tokens(tokenizer, words, parsed) if closed_at is None else closed_at,
         row={key: value for key, value in row.items() if key != "messages"},
     )
 

@@ -1,7 +1,7 @@
 """What an engine is: token ids of prompts in, token ids of completions out. Rendering and parsing are the caller's."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -11,14 +11,26 @@ from posttrain.recipe import Decoding, EngineSection, ModelSection
 
 
 class Completion(NamedTuple):
-    """What follows a prompt: its token ids, the end-of-turn token included unless the token limit came first."""
+    """What follows a prompt: its token ids, the end-of-turn token included unless the token limit came first.
+
+    `closed_at`: the number of tokens after which the thinking was closed by force; None where it was not.
+    """
 
     token_ids: list[int]
     is_truncated: bool
+    closed_at: int | None = None
 
 
 class Engine(Protocol):
-    """Something that continues prompts; `contextlib.closing` makes it a context manager."""
+    """Something that continues prompts; `contextlib.closing` makes it a context manager.
+
+    Attributes:
+        max_model_len: the longest sequence in tokens, prompt and completion together.
+        end_ids: the tokens that end a completion.
+    """
+
+    max_model_len: int
+    end_ids: frozenset[int]
 
     def generate(
         self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int, first_index: int = 0
@@ -29,9 +41,20 @@ class Engine(Protocol):
         indices of prompt and sample, so it does not depend on what else is asked for. What is left is rounding: another
         batch rounds the logits differently in the last digit, which can tip a draw that lies on an edge.
         `first_index` is the index of the first prompt: a chunk of a long list gets the streams that it has in the list.
+        With a `thinking_budget` it holds for each sequence by itself, to the token (`posttrain.inference.draft`).
 
         Raises:
             UserError: a prompt and `decoding.max_new_tokens` together are longer than the engine's `max_model_len`.
+        """
+        ...
+
+    def stream(self, prompt_ids: Sequence[int], decoding: Decoding, *, seed: int) -> Iterator[int]:
+        """The tokens of the first sample of one prompt as they come; together they are what `generate` gives.
+
+        Closing the iterator stops the sampling.
+
+        Raises:
+            UserError: as in `generate`.
         """
         ...
 

@@ -20,7 +20,7 @@ from posttrain.chat import Mode, encode_prompt, render_prompt
 from posttrain.data.rows import Row, split_prompt
 from posttrain.errors import UserError
 from posttrain.grading import Graded, GradingPool, read_attempt
-from posttrain.inference.engine import check_lengths, context_length, open_engine
+from posttrain.inference.engine import Completion, check_lengths, context_length, open_engine
 from posttrain.models.load import read_config
 from posttrain.recipe import SamplingRecipe
 from posttrain.runs import written_aside
@@ -30,12 +30,14 @@ from rewards.contract import Attempt
 SAMPLES = "samples.parquet"
 SHOWN_QUERIES = 32  # whose samples go into samples.jsonl
 
-# The columns from `mode` on are null until the samples are graded; `prompt` and `verdicts` are JSON.
+# The columns from `mode` on are null until the samples are graded; `prompt` and `verdicts` are JSON. `closed_at`, where
+# it is not null: the number of tokens after which the thinking budget closed the thinking.
 SCHEMA = pa.schema(
     {
         "query": pa.int64(),
         "token_ids": pa.list_(pa.int32()),
         "is_truncated": pa.bool_(),
+        "closed_at": pa.int32(),
         "mode": pa.string(),
         "language": pa.string(),
         "prompt": pa.string(),
@@ -115,9 +117,7 @@ def _sample(recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, fi
             chunk = [query.prompt_ids for query in queries[start : start + recipe.chunk_size]]
             completions = engine.generate(chunk, recipe.decoding, seed=recipe.seed, first_index=start)
             samples = [
-                {"query": index, "token_ids": one.token_ids, "is_truncated": one.is_truncated}
-                for index, some in enumerate(completions, start=start)
-                for one in some
+                {"query": index, **one._asdict()} for index, some in enumerate(completions, start=start) for one in some
             ]
             _write(file, samples)
             seconds_left = (time.monotonic() - began) / num_done * (len(missing) - num_done)
@@ -129,27 +129,25 @@ def _graded(
     queries: Sequence[Query], tokenizer: Any, grader: GradingPool, files: Iterable[Path]
 ) -> Iterator[list[Response]]:
     for file in files:
-        samples = pq.read_table(file, columns=["query", "token_ids", "is_truncated"]).to_pylist()
+        samples = pq.read_table(file, columns=["query", *Completion._fields]).to_pylist()
         attempts = [_attempt(tokenizer, queries[sample["query"]], sample) for sample in samples]
         responses: dict[int, list[Response]] = {}
+        rows = []
         for sample, attempt, graded in zip(samples, attempts, grader.grade_all(attempts), strict=True):
             response = Response(tuple(sample["token_ids"]), attempt, graded)
             responses.setdefault(sample["query"], []).append(response)
-        _write(file, [_sample_row(index, one) for index, some in responses.items() for one in some])
+            rows.append({**sample, **_graded_columns(attempt, graded)})
+        _write(file, rows)
         yield from responses.values()
 
 
 def _attempt(tokenizer: Any, query: Query, sample: Mapping[str, Any]) -> Attempt:
-    ids, is_truncated = sample["token_ids"], sample["is_truncated"]
-    return read_attempt(tokenizer, query.row, ids, mode=query.mode, is_truncated=is_truncated)
+    ids, is_truncated, closed_at = (sample[field] for field in Completion._fields)
+    return read_attempt(tokenizer, query.row, ids, mode=query.mode, is_truncated=is_truncated, closed_at=closed_at)
 
 
-def _sample_row(index: int, response: Response) -> dict[str, Any]:
-    token_ids, attempt, graded = response
+def _graded_columns(attempt: Attempt, graded: Graded) -> dict[str, Any]:
     return {
-        "query": index,
-        "token_ids": token_ids,
-        "is_truncated": attempt.is_truncated,
         "mode": attempt.mode,
         "language": attempt.row.get("language"),
         "prompt": json.dumps(attempt.prompt, ensure_ascii=False),

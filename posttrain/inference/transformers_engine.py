@@ -3,13 +3,14 @@
 `model.generate` goes on stepping rows that have ended until the last one has. Legend: B rows, T tokens, V vocabulary.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from transformers import DynamicCache
 
+from posttrain.inference.draft import Draft, open_budget
 from posttrain.inference.engine import Completion, check_lengths, context_length, end_token_ids, sample_seed
 from posttrain.models.load import load_model
 from posttrain.recipe import Decoding, EngineSection, ModelSection
@@ -29,7 +30,7 @@ class TransformersEngine:
 
     Args:
         model: the model; it is put into evaluation mode.
-        tokenizer: gives the padding token, and the end of a turn where the model names none.
+        tokenizer: gives the padding token, the tags, and the end of a turn where the model names none.
         max_num_seqs: rows of one batch; their caches lie in memory together.
         max_model_len: the longest sequence in tokens; None: what the model's configuration says.
     """
@@ -38,26 +39,37 @@ class TransformersEngine:
         self, model: Any, tokenizer: Any, *, max_num_seqs: int = MAX_NUM_SEQS, max_model_len: int | None = None
     ) -> None:
         self._model = model.eval()
-        self._pad_id = tokenizer.pad_token_id
-        self._end_ids = torch.tensor(end_token_ids(model.generation_config, tokenizer), device=model.device)
+        self._tokenizer = tokenizer
         self._max_num_seqs = max_num_seqs
-        self._max_model_len = max_model_len or context_length(model.config)
+        self.end_ids = frozenset(end_token_ids(model.generation_config, tokenizer))
+        self.max_model_len = max_model_len or context_length(model.config)
 
-    @torch.inference_mode()
     def generate(
         self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int, first_index: int = 0
     ) -> list[list[Completion]]:
         """See `Engine.generate`. Prompts of like length share a batch, the longest first."""
-        check_lengths(prompts_ids, decoding, self._max_model_len)
+        check_lengths(prompts_ids, decoding, self.max_model_len)
         prompts = dict(enumerate(prompts_ids, start=first_index))
         by_length = sorted(prompts, key=lambda index: len(prompts[index]), reverse=True)
-        tasks = [_Task(index, sample) for index in by_length for sample in range(decoding.samples)]
-        done: dict[_Task, Completion] = {}
+        drafts = {
+            _Task(index, sample): self._draft(prompts[index], decoding)
+            for index in by_length
+            for sample in range(decoding.samples)
+        }
+        tasks = list(drafts)
         for start in range(0, len(tasks), self._max_num_seqs):
             batch = tasks[start : start + self._max_num_seqs]
-            done.update(zip(batch, self._run_batch(batch, prompts, decoding, seed), strict=True))
+            for _ in self._steps({task: drafts[task] for task in batch}, prompts, decoding, seed):
+                pass
         samples = range(decoding.samples)
-        return [[done[_Task(index, sample)] for sample in samples] for index in prompts]
+        return [[drafts[_Task(index, sample)].completion() for sample in samples] for index in prompts]
+
+    def stream(self, prompt_ids: Sequence[int], decoding: Decoding, *, seed: int) -> Iterator[int]:
+        """See `Engine.stream`."""
+        check_lengths([prompt_ids], decoding, self.max_model_len)
+        draft = self._draft(prompt_ids, decoding)
+        for _ in self._steps({_Task(0, 0): draft}, {0: prompt_ids}, decoding, seed):
+            yield draft.token_ids[-1]
 
     def close(self) -> None:
         """Let go of the model."""
@@ -65,32 +77,34 @@ class TransformersEngine:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _run_batch(
-        self, tasks: Sequence[_Task], prompts: Mapping[int, Sequence[int]], decoding: Decoding, seed: int
-    ) -> list[Completion]:
-        tokens: list[list[int]] = [[] for _ in tasks]
-        has_ended = [False] * len(tasks)
+    def _draft(self, prompt_ids: Sequence[int], decoding: Decoding) -> Draft:
+        return Draft(prompt_ids, decoding, open_budget(self._tokenizer, decoding), self.end_ids)
+
+    @torch.inference_mode()
+    def _steps(
+        self, drafts: Mapping[_Task, Draft], prompts: Mapping[int, Sequence[int]], decoding: Decoding, seed: int
+    ) -> Iterator[None]:
+        """Fill the drafts, all of them a token at a step, and stop by after each."""
+        tasks, rows = list(drafts), list(drafts.values())
         uniform_BT = self._uniform(tasks, decoding, seed)
         logits_BV, mask_BT, cache = self._read_prompts(tasks, prompts)
-        running_B = torch.arange(len(tasks), device=logits_BV.device)  # the task of each row that is left
+        running_B = torch.arange(len(tasks), device=logits_BV.device)  # the draft of each row that is left
         for step in range(decoding.max_new_tokens):
             if decoding.temperature == 0:
                 next_B = logits_BV.argmax(dim=-1)
             else:
                 next_B = draw_tokens(logits_BV, decoding, uniform_BT[running_B, step])
-            ends_B = torch.isin(next_B, self._end_ids)
-            for task, token, ends in zip(running_B.tolist(), next_B.tolist(), ends_B.tolist(), strict=True):
-                tokens[task].append(token)
-                has_ended[task] = ends
-            if ends_B.all() or step + 1 == decoding.max_new_tokens:
-                break
-            if ends_B.any():
-                kept_B = (~ends_B).nonzero().squeeze(1)
+            left = [rows[index] for index in running_B.tolist()]
+            next_B = next_B.new_tensor([row.add(token) for row, token in zip(left, next_B.tolist(), strict=True)])
+            yield
+            kept_B = torch.tensor([not row.is_finished for row in left], device=next_B.device).nonzero().squeeze(1)
+            if len(kept_B) == 0:
+                return
+            if len(kept_B) < len(left):
                 running_B, next_B, mask_BT = running_B[kept_B], next_B[kept_B], mask_BT[kept_B]
                 cache.batch_select_indices(kept_B)
             mask_BT = torch.nn.functional.pad(mask_BT, (0, 1), value=1)
             logits_BV = self._forward(next_B.unsqueeze(1), mask_BT, cache)
-        return [Completion(ids, is_truncated=not ended) for ids, ended in zip(tokens, has_ended, strict=True)]
 
     def _read_prompts(
         self, tasks: Sequence[_Task], prompts: Mapping[int, Sequence[int]]
@@ -99,7 +113,10 @@ class TransformersEngine:
         row_of = {index: row for row, index in enumerate(dict.fromkeys(task.prompt_index for task in tasks))}
         width = max(len(prompts[index]) for index in row_of)
         padding = [width - len(prompts[index]) for index in row_of]
-        ids = [[self._pad_id] * pad + list(prompts[index]) for pad, index in zip(padding, row_of, strict=True)]
+        ids = [
+            [self._tokenizer.pad_token_id] * pad + list(prompts[index])
+            for pad, index in zip(padding, row_of, strict=True)
+        ]
         device = self._model.device
         mask_BT = torch.tensor([[0] * pad + [1] * (width - pad) for pad in padding], device=device)
         cache = DynamicCache(config=self._model.config)

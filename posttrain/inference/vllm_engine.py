@@ -3,44 +3,74 @@
 import gc
 import math
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import count
+from typing import Any, NamedTuple
 
 from posttrain.environment import prepare_environment
 from posttrain.errors import UserError
+from posttrain.inference.draft import Draft, open_budget
 from posttrain.inference.engine import Completion, check_lengths, end_token_ids, sample_seed
 from posttrain.recipe import Decoding, EngineSection, ModelSection
+
+
+class _Sample(NamedTuple):
+    """One completion to be sampled, and what its random numbers are made from."""
+
+    prompt_ids: list[int]
+    key: tuple[int, ...]
+    draft: Draft
 
 
 class VLLMEngine:
     """Samples from a `vllm.LLM`, which takes and gives token ids alone.
 
+    The thinking budget is not vLLM's own (`SamplingParams.thinking_token_budget`, measured with 0.32): that one counts
+    the newline which the template puts behind the opening tag, so that budgets of 10 and 30 gave 9 and 29 tokens of
+    thinking and 0 the same as 1; and it recognises only the exact tokens of the closing text that it would write
+    itself, so that a model that joins a full stop to the newline before its tag is made to close a second time, in its
+    answer. Here a request whose thinking is too long is dropped when the token comes and goes on as a new one that has
+    the closing tag in its prompt: the others in the batch run on, and the prefix cache spares reading it again.
+
     Args:
         llm: made by `open_vllm_engine`.
+        tokenizer: of the model.
         end_ids: the tokens that end a completion.
     """
 
-    def __init__(self, llm: Any, end_ids: Sequence[int]) -> None:
+    def __init__(self, llm: Any, tokenizer: Any, end_ids: Iterable[int]) -> None:
         self._llm = llm
-        self._end_ids = list(end_ids)
+        self._tokenizer = tokenizer
+        self._request_ids = map(str, count())
+        self.end_ids = frozenset(end_ids)
+        self.max_model_len = int(llm.model_config.max_model_len)
 
     def generate(
         self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int, first_index: int = 0
     ) -> list[list[Completion]]:
         """See `Engine.generate`. vLLM batches as it sees fit; a prompt that is repeated is read once."""
-        check_lengths(prompts_ids, decoding, self._llm.model_config.max_model_len)
-        self._llm.reset_prefix_cache()  # what was asked before would change the rounding
-        samples = range(decoding.samples)
-        prompts = [{"prompt_token_ids": list(prompt)} for prompt in prompts_ids for _ in samples]
-        params = [
-            self._sampling_params(decoding, sample_seed(seed, prompt_index, sample_index))
-            for prompt_index in range(first_index, first_index + len(prompts_ids))
-            for sample_index in samples
+        check_lengths(prompts_ids, decoding, self.max_model_len)
+        samples = [
+            self._sample(prompt, decoding, (seed, index, number))
+            for index, prompt in enumerate(prompts_ids, start=first_index)
+            for number in range(decoding.samples)
         ]
-        outputs = [request.outputs[0] for request in self._llm.generate(prompts, params, use_tqdm=False)]
-        completions = [Completion(list(output.token_ids), output.finish_reason == "length") for output in outputs]
-        return [completions[start : start + len(samples)] for start in range(0, len(completions), len(samples))]
+        for _ in self._steps(samples, decoding, is_watched=False):
+            pass
+        completions = [sample.draft.completion() for sample in samples]
+        starts = range(0, len(completions), decoding.samples)
+        return [completions[start : start + decoding.samples] for start in starts]
+
+    def stream(self, prompt_ids: Sequence[int], decoding: Decoding, *, seed: int) -> Iterator[int]:
+        """See `Engine.stream`."""
+        check_lengths([prompt_ids], decoding, self.max_model_len)
+        sample = self._sample(prompt_ids, decoding, (seed, 0, 0))
+        num_shown = 0
+        with closing(self._steps([sample], decoding, is_watched=True)) as steps:
+            for _ in steps:
+                yield from sample.draft.token_ids[num_shown:]
+                num_shown = len(sample.draft.token_ids)
 
     def close(self) -> None:
         """Shut vLLM down, so that another engine can be opened in this process."""
@@ -48,19 +78,68 @@ class VLLMEngine:
         self._llm = None
         gc.collect()
 
-    def _sampling_params(self, decoding: Decoding, seed: int) -> Any:
+    def _sample(self, prompt_ids: Sequence[int], decoding: Decoding, key: tuple[int, ...]) -> _Sample:
+        draft = Draft(prompt_ids, decoding, open_budget(self._tokenizer, decoding), self.end_ids)
+        return _Sample(list(prompt_ids), key, draft)
+
+    def _steps(self, samples: Sequence[_Sample], decoding: Decoding, *, is_watched: bool) -> Generator[None]:
+        """Fill the drafts and stop by after each step; with neither a budget nor a watcher vLLM tells the end alone."""
+        engine = self._llm.llm_engine
+        self._llm.reset_prefix_cache()  # what was asked before would change the rounding
+        each_token = is_watched or decoding.thinking_budget is not None
+        running = {self._request(sample, decoding, each_token): sample for sample in samples}
+        try:
+            while engine.has_unfinished_requests():
+                for output in engine.step():
+                    sample = running[output.request_id]
+                    if output.finished:
+                        del running[output.request_id]
+                    if _take(sample.draft, output.outputs[0].token_ids):
+                        continue
+                    if not output.finished:
+                        engine.abort_request([output.request_id])
+                        del running[output.request_id]
+                    if not sample.draft.is_finished:
+                        running[self._request(sample, decoding, each_token)] = sample
+                yield
+        finally:
+            engine.abort_request(list(running))
+
+    def _request(self, sample: _Sample, decoding: Decoding, each_token: bool) -> str:
+        """Ask vLLM to continue the sample from where it is."""
+        request_id, done = next(self._request_ids), sample.draft.token_ids
+        # A second request of one sample would else draw the numbers of the first again.
+        seed = sample_seed(*sample.key, 1) if done else sample_seed(*sample.key)
+        params = self._sampling_params(decoding, decoding.max_new_tokens - len(done), seed, each_token)
+        self._llm.llm_engine.add_request(request_id, {"prompt_token_ids": sample.prompt_ids + done}, params)
+        return request_id
+
+    def _sampling_params(self, decoding: Decoding, max_tokens: int, seed: int, each_token: bool) -> Any:
         from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
 
         return SamplingParams(
             temperature=decoding.temperature,
             top_p=decoding.top_p,
             top_k=decoding.top_k,
-            max_tokens=decoding.max_new_tokens,
-            stop_token_ids=self._end_ids,
+            max_tokens=max_tokens,
+            stop_token_ids=list(self.end_ids),
             ignore_eos=True,  # the tokenizer's own: all that ends a completion is in `stop_token_ids`
             seed=seed,
             detokenize=False,
+            output_kind=RequestOutputKind.DELTA if each_token else RequestOutputKind.FINAL_ONLY,
         )
+
+
+def _take(draft: Draft, token_ids: Iterable[int]) -> bool:
+    """Add what vLLM sampled; False if the thinking was closed there, so that what vLLM would say next is void."""
+    was_closed_at = draft.closed_at
+    for token in token_ids:
+        draft.add(token)
+        if draft.closed_at != was_closed_at:
+            draft.add_forced()
+            return False
+    return True
 
 
 def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any) -> VLLMEngine:
@@ -91,7 +170,7 @@ def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any
             )
     except (ValueError, OSError) as error:
         raise UserError(f"vLLM refuses '{model.path}' with these settings: {error}") from error
-    return VLLMEngine(llm, end_token_ids(_generation_config(model.path), tokenizer))
+    return VLLMEngine(llm, tokenizer, end_token_ids(_generation_config(model.path), tokenizer))
 
 
 def _cpu_options(section: EngineSection) -> dict[str, Any]:

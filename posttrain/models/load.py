@@ -1,10 +1,11 @@
 """Load a model folder, refusing early what would fail late."""
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
 
-from posttrain.chat import read_template, require_template
+from posttrain.chat import SAMPLING_DEFAULTS, read_template, require_template
 from posttrain.errors import UserError
 from posttrain.recipe import ModelSection
 
@@ -75,6 +76,10 @@ def read_config(section: ModelSection) -> Any:
 def save_model(model: Any, tokenizer: Any, folder: Path, *, state_dict: Any = None) -> None:
     """Write a folder that plain transformers and plain vLLM load: weights, tokenizer, template, generation settings.
 
+    The settings end a completion at the end of a turn, which a base model's own do not know. A model without a
+    temperature of its own gets the sampling of the reasoning mode: long thinking degenerates under greedy decoding,
+    which transformers and vLLM would else fall back to or replace by temperature 1.
+
     Written beside and renamed: the folder is whole or absent; one that a killed run left there is replaced.
     `state_dict` gives gathered weights where the model itself holds shards.
     """
@@ -85,8 +90,22 @@ def save_model(model: Any, tokenizer: Any, folder: Path, *, state_dict: Any = No
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside, state_dict=state_dict)
     tokenizer.save_pretrained(aside)
+    _write_generation_config(model.generation_config, tokenizer, aside)
     shutil.rmtree(folder, ignore_errors=True)
     aside.rename(folder)
+
+
+def _write_generation_config(config: Any, tokenizer: Any, folder: Path) -> None:
+    config = copy.deepcopy(config)  # the model may go on sampling with its own
+    named = config.eos_token_id
+    ends = [] if named is None else list(named) if isinstance(named, list | tuple) else [named]
+    ends = list(dict.fromkeys([*ends, tokenizer.eos_token_id]))
+    config.eos_token_id = ends if len(ends) > 1 else ends[0]
+    config.pad_token_id = tokenizer.pad_token_id
+    if config.temperature is None:
+        defaults = SAMPLING_DEFAULTS["reasoning"]
+        config.do_sample, config.temperature, config.top_p = True, defaults.temperature, defaults.top_p
+    config.save_pretrained(folder)
 
 
 def _require_folder(path: str) -> None:

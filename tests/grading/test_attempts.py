@@ -85,3 +85,11 @@ def test_response_of_nothing_but_its_end_is_empty(tokenizer: Any) -> None:
     for mode, thinking in (("reasoning", ""), ("non_reasoning", None)):
         read = attempt(tokenizer, "[|endofturn|]", mode=mode)
         assert (read.thinking, read.answer, read.num_tokens, read.num_thinking_tokens) == (thinking, "", 1, 0)
+
+
+def test_tokens_that_a_budget_forced_are_none_of_the_thinking(tokenizer: Any) -> None:
+    ids = encode_prompt(tokenizer, "123\n</think>\n\n7[|endofturn|]")
+    free = read_attempt(tokenizer, ROW, ids, mode="reasoning", is_truncated=False)
+    closed = read_attempt(tokenizer, ROW, ids, mode="reasoning", is_truncated=False, closed_at=3)
+    assert (free.num_thinking_tokens, closed.num_thinking_tokens) == (4, 3)
+    assert (closed.thinking, closed.answer, closed.num_tokens) == ("123", "7", len(ids))

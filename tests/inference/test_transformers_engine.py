@@ -1,16 +1,19 @@
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from posttrain.chat import read_template
+from posttrain.chat import encode_prompt, read_template, render_prompt
 from posttrain.errors import UserError
 from posttrain.inference import Completion
 from posttrain.inference.transformers_engine import TransformersEngine
 from posttrain.models.build import HybridShape, build_model
+from posttrain.models.load import load_model, load_tokenizer
 from posttrain.models.tokenizer import train_tokenizer
-from posttrain.recipe import Decoding
+from posttrain.recipe import Decoding, ModelSection
+from tests import taught
 
 NEW_TOKENS = 48
 NUM_END_IDS = 16  # of 276: a random model ends a turn about every 17 tokens
@@ -103,7 +106,7 @@ def test_completion_ends_with_its_end_token_unless_it_was_cut_off(
     samples = [
         sample for some in TransformersEngine(model, tokenizer).generate(prompts, SAMPLED, seed=1) for sample in some
     ]
-    for token_ids, is_truncated in samples:
+    for token_ids, is_truncated, _ in samples:
         assert (token_ids[-1] in ends) != is_truncated
         assert not ends & set(token_ids[:-1])
         assert len(token_ids) == NEW_TOKENS or not is_truncated
@@ -125,3 +128,40 @@ def test_too_long_prompt_is_refused_before_anything_is_generated(model: Any, tok
 
 def test_no_prompts_give_no_completions(model: Any, tokenizer: Any) -> None:
     assert TransformersEngine(model, tokenizer).generate([], GREEDY, seed=0) == []
+
+
+def test_budget_holds_for_each_sequence_of_a_batch_by_itself(taught_folder: Path) -> None:
+    section = ModelSection(path=str(taught_folder))
+    tokenizer = load_tokenizer(section)
+    engine = TransformersEngine(load_model(section, tokenizer), tokenizer)
+    user = {"role": "user", "content": taught.QUESTION}
+    second = [
+        user,
+        {"role": "assistant", "content": taught.ANSWER},
+        {"role": "user", "content": taught.SECOND_QUESTION},
+    ]
+    asked: list[Any] = [([user], "reasoning"), ([user], "non_reasoning"), (second, "reasoning")]
+    prompts = [encode_prompt(tokenizer, render_prompt(tokenizer, messages, mode)) for messages, mode in asked]
+
+    def said(budget: int | None) -> tuple[list[str], list[int | None]]:
+        decoding = Decoding(temperature=0.0, max_new_tokens=60, thinking_budget=budget)
+        completions = [some[0] for some in engine.generate(prompts, decoding, seed=0)]
+        assert [list(engine.stream(prompt, decoding, seed=0)) for prompt in prompts] == [
+            one.token_ids for one in completions
+        ]
+        return [tokenizer.decode(one.token_ids) for one in completions], [one.closed_at for one in completions]
+
+    long, short = f"{taught.THINKING}\n</think>\n\n{taught.ANSWER}", f"{taught.SECOND_THINKING}\n</think>\n\n"
+    free = [
+        f"{long}[|endofturn|]",
+        f"{taught.DIRECT_ANSWER}[|endofturn|]",
+        f"{short}{taught.SECOND_ANSWER}[|endofturn|]",
+    ]
+    assert said(None) == (free, [None] * 3)
+    num_short = len(encode_prompt(tokenizer, f"{taught.SECOND_THINKING}\n"))
+    texts, closed_at = said(num_short)
+    assert closed_at == [num_short, None, None]
+    assert texts[1:] == free[1:]
+    head = tokenizer.decode(encode_prompt(tokenizer, taught.THINKING)[:num_short])
+    assert texts[0].startswith(f"{head}\n</think>\n\n")
+    assert said(num_short - 1)[1] == [num_short - 1, None, num_short - 1]

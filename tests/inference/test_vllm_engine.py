@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from posttrain.chat import read_template
+from posttrain.chat import encode_prompt, read_template
 from posttrain.errors import UserError
 from posttrain.inference import Engine, open_engine
 from posttrain.models.build import HybridShape, build_model
@@ -62,6 +62,43 @@ def test_both_engines_give_the_same_greedy_tokens(
     assert len({len(some[0].token_ids) for some in expected}) > 5
     assert {some[0].is_truncated for some in expected} == {True, False}
     assert engine.generate(prompts, GREEDY, seed=0) == expected
+
+
+@pytest.mark.parametrize("budget", [0, 1, 20, 47, 48])
+def test_both_engines_close_the_thinking_at_the_same_token(
+    engine: Engine, model: ModelSection, tokenizer: Any, prompts: list[list[int]], budget: int
+) -> None:
+    """Budgets that hit most, some and, at the token limit, none of the sequences; 47 leaves room for one token."""
+    opening, closing_ids = (encode_prompt(tokenizer, text) for text in ("<think>\n", "\n</think>\n\n"))
+    thinking = [prompt + opening for prompt in prompts]
+    decoding = Decoding(temperature=0.0, max_new_tokens=48, thinking_budget=budget)
+    with closing(open_engine(EngineSection(name="transformers"), model, tokenizer)) as other:
+        expected = other.generate(thinking, decoding, seed=0)
+        unlimited = other.generate(thinking, GREEDY, seed=0)
+    got = engine.generate(thinking, decoding, seed=0)
+    assert got == expected
+    for (capped,), (free,) in zip(got, unlimited, strict=True):
+        assert capped.token_ids[:budget] == free.token_ids[:budget]
+        if capped.closed_at is None:
+            assert capped == free
+        else:
+            assert capped.closed_at == budget
+            assert capped.token_ids[budget:][:4] == closing_ids[: 48 - budget]
+    assert {some[0].closed_at for some in got} == {None, budget} - {48}
+
+
+@pytest.mark.parametrize("budget", [None, 20])
+def test_stream_gives_the_tokens_of_generate_one_after_the_other(
+    engine: Engine, tokenizer: Any, prompts: list[list[int]], budget: int | None
+) -> None:
+    decoding = Decoding(temperature=1.0, max_new_tokens=48, thinking_budget=budget)
+    prompt = prompts[5] + encode_prompt(tokenizer, "<think>\n")
+    [[completion]] = engine.generate([prompt], decoding, seed=1)
+    assert list(engine.stream(prompt, decoding, seed=1)) == completion.token_ids
+    stopped = engine.stream(prompt, decoding, seed=1)
+    assert [next(stopped), next(stopped)] == completion.token_ids[:2]
+    stopped.close()
+    assert engine.generate([prompt], decoding, seed=1) == [[completion]]
 
 
 def test_same_seed_gives_the_same_samples_whatever_else_is_asked(engine: Engine, prompts: list[list[int]]) -> None:
