@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from rich.markup import escape
 
 from posttrain.chat import encode_prompt, require_template
+from posttrain.data.rows import source_files
 from posttrain.errors import UserError
 from posttrain.evals.answers import cut, keep_whole_chunks, without_texts
 from posttrain.evals.budgets import all_decodings, budget_curves
@@ -82,6 +83,8 @@ def prepare(recipe: EvalRecipe) -> Plan:
         UserError: as in `load_suite` and `require_gold`, or the template refuses a conversation, or a prompt is too
             long.
     """
+    if recipe.data is not None:
+        source_files(recipe.data.sources)  # a file that is not there is the cheapest to find
     tokenizer = load_tokenizer(recipe.model)
     suite, decodings = load_suite(recipe, tokenizer), all_decodings(recipe)
     longest = _check_prompts(recipe, suite, decodings, tokenizer)

@@ -23,7 +23,12 @@ def answer(
     if language is not None:
         verdicts["language"] = Verdict(language)
     attempt = make_attempt({"answer": "7"} | fields, row or {})
-    measured = {"is_in_mode": is_in_mode(attempt), "thinks": thinks(attempt), "is_looping": False, "budget_reached": False}
+    measured = {
+        "is_in_mode": is_in_mode(attempt),
+        "thinks": thinks(attempt),
+        "is_looping": False,
+        "budget_reached": False,
+    }
     graded = Graded(None, outcome, verdicts)
     where = {"benchmark": benchmark, "question": question, "cell": cell or {}}
     return sample_record(attempt, graded, stage="eval", step=0, **where, **measured)
