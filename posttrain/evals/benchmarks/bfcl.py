@@ -1,8 +1,8 @@
 """Berkeley Function Calling Leaderboard, version 3: questions to be answered with one round of calls, from the hub.
 
 The data set is a folder of files, one for the questions of a category and one for the allowed answers, and no table
-that `datasets` could load. Scores are those of `rewards.allowed_calls`, which follows the leaderboard's rules for Python
-functions but is not its code: compare models with it, not a model with the leaderboard's page.
+that `datasets` could load. Scores are those of `rewards.allowed_calls`, which follows the leaderboard's rules for
+Python functions but is not its code: compare models with it, not a model with the leaderboard's page.
 """
 
 import json
