@@ -354,7 +354,6 @@ def test_reward_condition_without_a_list_is_refused(tmp_path: Path) -> None:
         ("eval", "decodings=[]", ["decodings", "at least one entry"]),
         ("eval", "decodings.1.mode=null", ["decodings.1.mode", "reasoning, non_reasoning"]),
         ("eval", "decodings.1.name=greedy", ["decodings.1.name: got 'greedy' a second time"]),
-        ("eval", "data=null", ["rewards: got 1 and no data, which they grade", "`rewards` of a benchmark"]),
         ("eval", "rewards=[]", ["rewards: got []", "grades `data`"]),
         ("eval", "thinking_budgets=[8,8]", ["thinking_budgets.1: got 8 a second time"]),
         ("eval", "thinking_budgets=[null,64]", ["thinking_budgets.1: got 64", "below max_new_tokens", "64"]),
@@ -543,5 +542,7 @@ def test_trl_config_takes_a_free_section_and_its_refusals_are_ours(tmp_path: Pat
 def test_evaluation_needs_questions_of_some_kind(tmp_path: Path) -> None:
     bare = without(without(RECIPES["eval"], "data"), "rewards")
     assert "data, benchmarks: got neither" in refusal(written(tmp_path, bare))
-    recipe = load_recipe(written(tmp_path, bare | {"benchmarks": [{"use": "demo", "args": {"size": 3}}]}))
+    asked = bare | {"benchmarks": [{"use": "demo", "args": {"size": 3}}]}
+    assert "rewards: got 1 and no data, which they grade" in refusal(written(tmp_path, asked | {"rewards": REWARDS}))
+    recipe = load_recipe(written(tmp_path, asked))
     assert recipe == load_recipe(written(tmp_path, resolved_yaml(recipe), "again.yaml"))
