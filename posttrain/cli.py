@@ -32,7 +32,7 @@ TALK = {
     "serve": ("posttrain.talk.serve:run_serve", "serve a model with vLLM behind an OpenAI-compatible API", add_serve),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
-SINGLE_PROCESS = ("filter", "pairs", "eval", "compare", "report", "check", "demo", "doctor")
+SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor")
 COMPARE = "posttrain.evals.compare:compare_runs"
 CHECK = "posttrain.check:check_recipe"
 DEMO = "posttrain.demo.conductor:run_demo"

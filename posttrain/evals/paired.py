@@ -46,7 +46,7 @@ class Comparison(NamedTuple):
 
     def verdict(self, first: str, second: str) -> str:
         """In words, with the names of the two sides."""
-        asked = f"{self.num_questions:,} questions"
+        asked = f"{self.num_questions:,} question{'s' * (self.num_questions != 1)}"
         if not self.only_first and not self.only_second:
             return f"{first} and {second} do equally well at each of {asked}"
         mean, low, high = self.difference

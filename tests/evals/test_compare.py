@@ -73,7 +73,7 @@ def test_only_questions_that_both_sides_can_judge_count(tmp_path: Path, capsys: 
     second = evaluation(tmp_path / "b", "B", {"greedy": [RIGHT, RIGHT, [None]], "open": [[None]] * 3})
     compare_runs(first, second)
     said = capsys.readouterr().out
-    assert "A and B do equally well at each of 1 questions" in said
+    assert "A and B do equally well at each of 1 question\n" in said
     assert "no question can be called right or wrong on both sides" in said
 
 
