@@ -48,7 +48,7 @@ def load_benchmark(spec: BenchmarkSpec, where: str, tokenizer: Any) -> Benchmark
 
     Raises:
         UserError: there is no such benchmark, it does not take these arguments, a package or a data set that it needs
-            is missing, or what it returns has no questions.
+            is missing, or what it returns are no questions.
     """
     use = spec.use if ":" in spec.use else _in_the_box(spec.use, f"{where}.use")
     function = load_object(use, f"{where}.use")
@@ -60,11 +60,14 @@ def load_benchmark(spec: BenchmarkSpec, where: str, tokenizer: Any) -> Benchmark
     try:
         benchmark = call(function, use, {**spec.args, **given}, f"{where}.args")
     except ModuleNotFoundError as error:
-        raise UserError(f"{where}.use: {use} needs the module {error.name!r}: {error}") from error
+        raise UserError(f"{where}.use: {use} needs a module that is not installed: {error}") from error
     if not isinstance(benchmark, Benchmark):
         raise UserError(f"{where}.use: {use} returned a {type(benchmark).__name__}, need a Benchmark")
     if not benchmark.rows:
         raise UserError(f"{where}: {use} with {spec.args} has no questions; need at least one")
+    for number, row in enumerate(benchmark.rows):
+        if not row.get("messages"):
+            raise UserError(f"{where}: row {number} of {use} has no `messages` (found columns {sorted(row)})")
     return benchmark
 
 

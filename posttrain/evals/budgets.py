@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from posttrain.errors import UserError
 from posttrain.recipe import Decoding, EvalRecipe
 
 Entry = dict[str, Any]
@@ -13,8 +14,16 @@ def all_decodings(recipe: EvalRecipe) -> list[Decoding]:
     """The recipe's decodings; with `thinking_budgets` each reasoning one without a budget of its own for each of them.
 
     Without a limit (null) it keeps its name.
+
+    Raises:
+        UserError: a name that this gives is that of another decoding.
     """
-    return [each for decoding in recipe.decodings for each in _swept(decoding, recipe.thinking_budgets)]
+    decodings = [each for decoding in recipe.decodings for each in _swept(decoding, recipe.thinking_budgets)]
+    names = [decoding.name for decoding in decodings]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"thinking_budgets make a decoding {name!r} beside one of that name; rename that one")
+    return decodings
 
 
 def budget_curves(results: Sequence[Entry], recipe: EvalRecipe) -> list[dict[str, Any]]:

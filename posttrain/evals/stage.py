@@ -70,6 +70,7 @@ def run_stage(recipe: EvalRecipe, *, resume: bool) -> None:
             run.finish({**notes, "broken": grader.broken})
     console.print(results_table(recipe.label, results))
     if (table := benchmarks_table(results)) is not None:
+        say("")
         console.print(table)
     for result in results:
         for finding in findings(result):

@@ -88,6 +88,28 @@ def test_a_function_of_ones_own_is_a_benchmark(load: Loaded, tmp_path: Path, mon
     assert gold_of(benchmark) == "math_answer: 3 right"
 
 
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("import no_such_package", "needs a module that is not installed: No module named 'no_such_package'"),
+        ("return Benchmark([{'prompt': '1+1?'}], [])", r"row 0 of .* has no `messages` \(found columns \['prompt'\]\)"),
+        ("return [{'messages': []}]", "returned a list, need a Benchmark"),
+        ("raise ValueError('size: too big')", "refuses them: size: too big"),
+    ],
+)
+def test_what_is_wrong_with_a_function_of_ones_own_is_said(
+    load: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = f"broken_{len(body)}"
+    (tmp_path / f"{module}.py").write_text(
+        f"from posttrain.evals.benchmark import Benchmark\n\n\ndef sums():\n    {body}\n"
+    )
+    with pytest.raises(UserError, match=said):
+        load(f"{module}:sums")
+
+
 # --- made, not read ---
 
 

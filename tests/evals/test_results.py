@@ -1,9 +1,11 @@
 """What is said in words, and the points of the budget curve."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from posttrain.errors import UserError
 from posttrain.evals.budgets import all_decodings, budget_curves
 from posttrain.evals.results import findings
 from posttrain.evals.tables import benchmarks_table
@@ -50,6 +52,12 @@ def test_budgets_are_tried_by_reasoning_decodings_that_have_none_of_their_own() 
         ("capped", 5),
         ("direct", None),
     ]
+
+
+def test_name_that_a_budget_gives_may_not_be_taken() -> None:
+    taken = replace(DIRECT, name="thinks, budget 16")
+    with pytest.raises(UserError, match="make a decoding 'thinks, budget 16' beside one of that name"):
+        all_decodings(recipe(THINKS, taken, budgets=[16]))
 
 
 def test_without_budgets_the_decodings_are_as_they_are() -> None:

