@@ -60,11 +60,11 @@ def teach(folder: Path) -> None:
         torch.tensor([token if trained else -100 for token, trained in zip(*one, strict=True)]) for one in rendered
     ]
     targets_BT = pad_sequence(targets, batch_first=True, padding_value=-100)[:, 1:]
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    for _ in range(300):
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(100):
         logits_BTV = model(input_ids=ids_BT, use_cache=False).logits[:, :-1]
         loss = cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten(), ignore_index=-100)
-        if loss < 0.02:
+        if loss.item() < 0.01:
             break
         optimizer.zero_grad()
         loss.backward()

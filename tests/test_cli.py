@@ -39,7 +39,7 @@ def posttrain(*words: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     done = posttrain("--help")
     assert done.returncode == 0
-    for command in [*STAGES, "check", "demo", "doctor"]:
+    for command in [*STAGES, *cli.TALK, "check", "demo", "doctor"]:
         assert f"\n    {command} " in done.stdout
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from posttrain.chat.modes import Mode
 from posttrain.chat.parse import CLOSE, OPEN
 
 
@@ -18,11 +17,14 @@ class ThinkingSplitter:
     """Takes the text of a completion piece by piece and gives it back without the tags, as soon as it is clear.
 
     Joined and stripped, the parts are what `parse_completion` makes of the whole. One case is out of reach: a closing
-    tag in non-reasoning mode that nothing has opened, where what came before turns into thinking afterwards.
+    tag that nothing has opened, where what came before turns into thinking afterwards.
+
+    Args:
+        is_open: whether the prompt leaves the thinking open, so that the completion begins with it.
     """
 
-    def __init__(self, mode: Mode) -> None:
-        self._kind: Literal["thinking", "answer"] = "thinking" if mode == "reasoning" else "answer"
+    def __init__(self, *, is_open: bool) -> None:
+        self._kind: Literal["thinking", "answer"] = "thinking" if is_open else "answer"
         self._held = ""  # what has come and may be, or may become, a tag
         self._at_start = True  # of the completion: only there does an opening tag mean something
         self._is_blank = True  # nothing but white space in this kind so far

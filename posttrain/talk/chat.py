@@ -87,7 +87,7 @@ class Chat:
         if reply.is_truncated:
             self.screen.note("cut off at the token limit (--max-new-tokens)")
         # The template leaves out the thinking of earlier turns.
-        answer = {"role": "assistant", "content": reply.answer, "reasoning_content": reply.thinking or ""}
+        answer = {"role": "assistant", "content": reply.answer, "reasoning_content": reply.thinking}
         self._messages = [*messages, answer]
 
 

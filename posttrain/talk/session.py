@@ -1,19 +1,19 @@
 """A loaded model that replies to conversations in either mode."""
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from posttrain.chat import (
+    OPEN,
     SAMPLING_DEFAULTS,
     Message,
     Mode,
     Part,
     ThinkingSplitter,
     encode_prompt,
-    parse_completion,
     render_prompt,
 )
 from posttrain.environment import prepare_environment
@@ -30,9 +30,9 @@ OPTIONS = {
 
 
 class Reply(NamedTuple):
-    """What the model said; `thinking` is None where there was none."""
+    """What the model said; its thinking is empty where it did not think."""
 
-    thinking: str | None
+    thinking: str
     answer: str
     is_truncated: bool
 
@@ -64,20 +64,27 @@ class Session:
         Raises:
             UserError: the conversation, or the budget, leaves no room for an answer; the template refuses it.
         """
-        prompt_ids = encode_prompt(self._tokenizer, render_prompt(self._tokenizer, messages, mode))
+        prompt = render_prompt(self._tokenizer, messages, mode)
+        prompt_ids = encode_prompt(self._tokenizer, prompt)
         decoding = self._decoding(mode, thinking_budget, self._engine.max_model_len - len(prompt_ids))
-        splitter, text, ids = ThinkingSplitter(mode), _TextStream(self._tokenizer), []
+        splitter, text = ThinkingSplitter(is_open=prompt.rstrip().endswith(OPEN)), _TextStream(self._tokenizer)
+        said = {"thinking": "", "answer": ""}
+        num_tokens = 0
+
+        def take(parts: Iterable[Part]) -> None:
+            for part in parts:
+                said[part.kind] += part.text
+                show(part)
+
         with closing(self._engine.stream(prompt_ids, decoding, seed=self._options.seed)) as tokens:
             for token in tokens:
                 if token in self._engine.end_ids or is_stopped():
                     break
-                ids.append(token)
-                for part in splitter.feed(text.add(token)):
-                    show(part)
-        for part in splitter.end():
-            show(part)
-        parsed = parse_completion(self._tokenizer.decode(ids), mode)
-        return Reply(parsed.thinking, parsed.answer, is_truncated=len(ids) >= decoding.max_new_tokens)
+                num_tokens += 1
+                take(splitter.feed(text.add(token)))
+        take(splitter.end())
+        is_truncated = num_tokens >= decoding.max_new_tokens
+        return Reply(said["thinking"].strip(), said["answer"].strip(), is_truncated)
 
     def _decoding(self, mode: Mode, thinking_budget: int | None, room: int) -> Decoding:
         given, defaults = self._options, SAMPLING_DEFAULTS[mode]

@@ -8,7 +8,7 @@ PIECES = ["<think>", "</think>", "<", "</", "thi", "nk>", " ", "\n", "a", "b c",
 
 
 def split(pieces: list[str], mode: Mode) -> tuple[str, str]:
-    splitter, said = ThinkingSplitter(mode), {"thinking": "", "answer": ""}
+    splitter, said = ThinkingSplitter(is_open=mode == "reasoning"), {"thinking": "", "answer": ""}
     parts = [part for piece in pieces for part in splitter.feed(piece)]
     for kind, text in [*parts, *splitter.end()]:
         said[kind] += text
@@ -26,7 +26,7 @@ def test_parts_joined_are_the_parsed_whole(pieces: list[str], mode: Mode) -> Non
 
 
 def test_text_comes_as_soon_as_it_cannot_be_a_tag() -> None:
-    splitter = ThinkingSplitter("reasoning")
+    splitter = ThinkingSplitter(is_open=True)
     fed = [
         [tuple(part) for part in splitter.feed(piece)] for piece in ["Two", " <", "3", "</th", "ink>", "\n\n", "5", "."]
     ]

@@ -1,4 +1,5 @@
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ def test_size_of_the_batches_changes_no_token(
 ) -> None:
     whole = TransformersEngine(model, tokenizer).generate(prompts, SAMPLED, seed=1)
     assert TransformersEngine(model, tokenizer, max_num_seqs=max_num_seqs).generate(prompts, SAMPLED, seed=1) == whole
+
+
+def test_budget_changes_no_sample_that_stays_within_it(model: Any, tokenizer: Any, prompts: list[list[int]]) -> None:
+    opened = [prompt + encode_prompt(tokenizer, "<think>\n") for prompt in prompts]
+    engine = TransformersEngine(model, tokenizer)
+    free = [one for some in engine.generate(opened, SAMPLED, seed=1) for one in some]
+    decoding = replace(SAMPLED, thinking_budget=20)
+    capped = [one for some in engine.generate(opened, decoding, seed=1) for one in some]
+    assert {one.closed_at for one in capped} == {None, 20}
+    for one, other in zip(capped, free, strict=True):
+        assert one == other if one.closed_at is None else one.token_ids[:20] == other.token_ids[:20]
 
 
 def test_samples_of_a_prompt_do_not_depend_on_the_prompts_behind_it(

@@ -2,6 +2,7 @@ import os
 import random
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,18 @@ def test_stream_gives_the_tokens_of_generate_one_after_the_other(
     assert [next(stopped), next(stopped)] == completion.token_ids[:2]
     stopped.close()
     assert engine.generate([prompt], decoding, seed=1) == [[completion]]
+
+
+def test_budget_changes_no_sample_that_stays_within_it(
+    engine: Engine, tokenizer: Any, prompts: list[list[int]]
+) -> None:
+    opened = [prompt + encode_prompt(tokenizer, "<think>\n") for prompt in prompts]
+    free = [one for some in engine.generate(opened, SAMPLED, seed=1) for one in some]
+    decoding = replace(SAMPLED, thinking_budget=20)
+    capped = [one for some in engine.generate(opened, decoding, seed=1) for one in some]
+    assert {one.closed_at for one in capped} == {None, 20}
+    for one, other in zip(capped, free, strict=True):
+        assert one == other if one.closed_at is None else one.token_ids[:20] == other.token_ids[:20]
 
 
 def test_same_seed_gives_the_same_samples_whatever_else_is_asked(engine: Engine, prompts: list[list[int]]) -> None:

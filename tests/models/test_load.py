@@ -1,6 +1,9 @@
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from posttrain.models.build import build_model
 from posttrain.models.load import load_model, load_tokenizer, read_config, save_model
 from posttrain.models.tokenizer import train_tokenizer
 from posttrain.recipe import ModelSection
+from tests import taught
 
 
 @pytest.fixture
@@ -69,6 +73,79 @@ def test_gathered_weights_win_over_the_models_own(tokenizer: Any, tiny_shape: An
     save_model(shards, tokenizer, tmp_path / "model", state_dict=whole.state_dict())
     loaded = load_model(section(tmp_path / "model"), tokenizer)
     assert torch.equal(loaded.lm_head.weight, whole.lm_head.weight)
+
+
+def saved_settings(model: Any, tokenizer: Any, folder: Path) -> dict[str, Any]:
+    save_model(model, tokenizer, folder)
+    settings: dict[str, Any] = json.loads((folder / "generation_config.json").read_text())
+    return settings
+
+
+def test_model_without_sampling_settings_gets_those_of_the_reasoning_mode(model_folder: Path) -> None:
+    settings = json.loads((model_folder / "generation_config.json").read_text())
+    assert (settings["do_sample"], settings["temperature"], settings["top_p"]) == (True, 0.6, 0.95)
+
+
+def test_models_own_sampling_settings_are_kept_and_the_model_itself_is_left_alone(
+    tokenizer: Any, tiny_shape: Any, tmp_path: Path
+) -> None:
+    model = build_model(tiny_shape, tokenizer, seed=0)
+    saved_settings(model, tokenizer, tmp_path / "plain")
+    assert model.generation_config.temperature is None
+    model.generation_config.update(do_sample=True, temperature=0.3, top_k=7)
+    settings = saved_settings(model, tokenizer, tmp_path / "own")
+    assert (settings["temperature"], settings["top_k"], settings.get("top_p")) == (0.3, 7, None)
+
+
+def test_base_model_learns_to_end_at_the_end_of_a_turn(tokenizer: Any, tiny_shape: Any, tmp_path: Path) -> None:
+    model = build_model(tiny_shape, tokenizer, seed=0)
+    model.generation_config.eos_token_id = 7
+    assert saved_settings(model, tokenizer, tmp_path / "model")["eos_token_id"] == [7, tokenizer.eos_token_id]
+
+
+PLAIN = """
+import json, sys
+from pathlib import Path
+
+def main(folder, question):
+    messages = [{"role": "user", "content": question}]
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder).eval()
+    plain = {"settings": [model.generation_config.temperature, model.generation_config.top_p]}
+    for thinks in (True, False):
+        given = {"add_generation_prompt": True, "enable_thinking": thinks, "return_dict": True, "return_tensors": "pt"}
+        inputs = tokenizer.apply_chat_template(messages, **given)
+        out = model.generate(**inputs, do_sample=False, max_new_tokens=60)[0, inputs["input_ids"].shape[1]:]
+        plain[str(thinks)] = tokenizer.decode(out, skip_special_tokens=True)
+    from vllm import LLM
+    llm = LLM(model=folder, dtype="float32", enforce_eager=True)
+    params = llm.get_default_sampling_params()
+    served = {"settings": [params.temperature, params.top_p]}
+    params.temperature, params.max_tokens = 0, 60
+    for thinks in (True, False):
+        (reply,) = llm.chat(messages, params, use_tqdm=False, chat_template_kwargs={"enable_thinking": thinks})
+        served[str(thinks)] = reply.outputs[0].text
+    assert not any(name.partition(".")[0] in ("posttrain", "rewards") for name in sys.modules)
+    Path("said.json").write_text(json.dumps([plain, served]))
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+"""
+
+
+@pytest.mark.slow
+def test_saved_folder_says_the_same_in_plain_transformers_and_plain_vllm(taught_folder: Path, tmp_path: Path) -> None:
+    """Template, end of turn and sampling settings come from the folder: nothing of ours is imported."""
+    if find_spec("vllm") is None:
+        pytest.skip("vLLM is not installed")
+    (tmp_path / "plain.py").write_text(PLAIN)
+    words = [sys.executable, "plain.py", str(taught_folder), taught.QUESTION]
+    subprocess.run(words, cwd=tmp_path, timeout=500, check=True)
+    plain, served = json.loads((tmp_path / "said.json").read_text())
+    thinking = f"{taught.THINKING}\n</think>\n\n{taught.ANSWER}"
+    assert plain == {"settings": [0.6, 0.95], "True": thinking, "False": taught.DIRECT_ANSWER}
+    assert served == plain
 
 
 # --- tokenizers ---
