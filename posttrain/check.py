@@ -14,6 +14,7 @@ from posttrain.chat import Mode
 from posttrain.errors import UserError
 from posttrain.recipe import (
     AnyRecipe,
+    Decoding,
     EvalRecipe,
     FilterRecipe,
     ModelRecipe,
@@ -149,17 +150,46 @@ def _filter(recipe: FilterRecipe) -> Checked:
     return _sampling(recipe)
 
 
-def _sampling(recipe: SamplingRecipe | EvalRecipe) -> Checked:
-    decodings = recipe.decodings if isinstance(recipe, EvalRecipe) else [recipe.decoding]
-    prompts = _prompts(recipe, [decoding.mode for decoding in decodings])
+def _sampling(recipe: SamplingRecipe) -> Checked:
+    prompts = _prompts(recipe, [recipe.decoding.mode])
+    plan = _answers(recipe, [recipe.decoding], len(prompts.rows), max(prompts.lengths))
+    return Checked(plan, prompts.examples)
+
+
+def _eval(recipe: EvalRecipe) -> Checked:
+    from posttrain.chat import encode_prompt
+    from posttrain.evals.evaluate import ask, render_question
+    from posttrain.evals.stage import prepare
+    from posttrain.examples import prompts_in_turn
+
+    plan = prepare(recipe)
+    told = {
+        "questions": ", ".join(f"{name} {size:,}" for name, size in plan.suite.sizes.items()),
+        **_answers(recipe, plan.decodings, len(plan.suite.questions), plan.longest_prompt),
+        "rewards": ", ".join(spec.use for spec in plan.suite.rewards),
+        "gold": plan.gold,
+    }
+    asked = [
+        (number, ask(question.row, decoding))
+        for decoding in {decoding.mode: decoding for decoding in plan.decodings}.values()
+        for number, question in enumerate(plan.suite.questions, start=1)
+    ]
+
+    def encode(row: dict[str, Any]) -> list[int]:
+        return encode_prompt(plan.tokenizer, render_question(plan.tokenizer, row))
+
+    return Checked(told, prompts_in_turn(asked, encode, plan.tokenizer))
+
+
+def _answers(
+    recipe: SamplingRecipe | EvalRecipe, decodings: Sequence[Decoding], num_prompts: int, longest_prompt: int
+) -> dict[str, str]:
     longest = max(decoding.max_new_tokens for decoding in decodings)
-    num_responses = sum(decoding.samples for decoding in decodings) * len(prompts.rows)
-    plan = {
-        "prompts": str(prompts),
-        "responses": f"{num_responses:,} of at most {longest} tokens",
+    return {
+        "prompts": f"{num_prompts:,} (longest {longest_prompt} tokens)",
+        "responses": f"{sum(decoding.samples for decoding in decodings) * num_prompts:,} of at most {longest} tokens",
         "engine": recipe.engine.name,
     }
-    return Checked(plan, prompts.examples)
 
 
 def _pairs(recipe: PairsRecipe) -> Checked:
@@ -223,7 +253,7 @@ _CHECKS: dict[type[AnyRecipe], Callable[[Any], Checked]] = {
     FilterRecipe: _filter,
     RLRecipe: _rl,
     PairsRecipe: _pairs,
-    EvalRecipe: _sampling,
+    EvalRecipe: _eval,
     PrefRecipe: _pref,
     ReportRecipe: _report,
 }
@@ -238,7 +268,7 @@ class _Prompts(NamedTuple):
         return f"{len(self.rows):,} (longest {max(self.lengths)} tokens)"
 
 
-def _prompts(recipe: RLRecipe | SamplingRecipe | EvalRecipe, modes: Sequence[Mode | None]) -> _Prompts:
+def _prompts(recipe: RLRecipe | SamplingRecipe, modes: Sequence[Mode | None]) -> _Prompts:
     """What the model is asked, each row in every one of `modes` (None: its own); the rewards are loaded on the way."""
     from posttrain.chat import encode_prompt, render_prompt
     from posttrain.data.rows import read_all, split_prompt

@@ -33,6 +33,7 @@ TALK = {
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
 SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model")
+COMPARE = "posttrain.evals.compare:compare_runs"
 CHECK = "posttrain.check:check_recipe"
 DEMO = "posttrain.demo.conductor:run_demo"
 DOCTOR = "posttrain.doctor:examine"
@@ -77,6 +78,9 @@ def _run(args: argparse.Namespace) -> None:
     if args.command == "demo":
         prepare_environment()
         _load(DEMO)(args.root, args.seed)
+    elif args.command == "compare":
+        prepare_environment()
+        _load(COMPARE)(args.first, args.second, args.decodings and tuple(args.decodings))
     elif args.command == "doctor":
         prepare_environment()
         _load(DOCTOR)()
@@ -142,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe(command)
         command.add_argument("--resume", action="store_true", help="go on with an unfinished run of this recipe")
         command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
+    _add_compare(commands.add_parser("compare", help="tell two evaluations apart, question by question"))
     check = commands.add_parser("check", help="check a recipe, its data and its plugins without training")
     _add_recipe(check)
     shown = "print N rows or prompts as the model will see them, with what is trained marked"
@@ -161,6 +166,14 @@ def _count(word: str) -> int:
     if not word.isdecimal():
         raise argparse.ArgumentTypeError(f"got {word!r}; need a whole number, as 3")
     return int(word)
+
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("first", metavar="RUN_A", type=Path, help="the run folder of an evaluation")
+    command.add_argument("second", metavar="RUN_B", type=Path, help="another one, or the same for two decodings")
+    command.add_argument(
+        "--decodings", nargs=2, metavar=("A", "B"), help="one of each run (default: each with its namesake)"
+    )
 
 
 def _add_rewards(command: argparse.ArgumentParser) -> None:

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,7 @@ def build(use: str, args: Mapping[str, Any], where: str) -> Any:
     """
     plugin = load_object(use, f"{where}.use")
     if isinstance(plugin, type):
-        return _instance(plugin, use, args, f"{where}.args")
+        return call(plugin, use, args, f"{where}.args")
     if not callable(plugin):
         raise UserError(f"{where}.use: {use} is a {type(plugin).__name__}, need a function or a class")
     if args:
@@ -66,13 +66,18 @@ def build(use: str, args: Mapping[str, Any], where: str) -> Any:
     return plugin
 
 
-def _siblings(module_name: str) -> list[str]:
-    """The modules beside one that does not exist, where its package does."""
-    package = sys.modules.get(module_name.rpartition(".")[0])
-    return [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))] if package else []
+def call(plugin: Callable[..., Any], use: str, args: Mapping[str, Any], where: str) -> Any:
+    """What a class or a function makes of the recipe's arguments.
 
+    Args:
+        plugin: what `use` names.
+        use: `package.module:object`, for errors.
+        args: by name.
+        where: their place in the recipe, for errors: "rewards.0.args".
 
-def _instance(plugin: type[Any], use: str, args: Mapping[str, Any], where: str) -> Any:
+    Raises:
+        UserError: there is no such argument, one is missing, or the plugin refuses a value.
+    """
     signature = inspect.signature(plugin)
     try:
         signature.bind(**args)
@@ -82,5 +87,13 @@ def _instance(plugin: type[Any], use: str, args: Mapping[str, Any], where: str) 
         raise UserError(f"{where}: {error}{near}; {use} takes {signature}") from error
     try:
         return plugin(**args)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
     except (ValueError, TypeError) as error:
         raise UserError(f"{where}: {use} refuses them: {error}") from error
+
+
+def _siblings(module_name: str) -> list[str]:
+    """The modules beside one that does not exist, where its package does."""
+    package = sys.modules.get(module_name.rpartition(".")[0])
+    return [module.name for module in pkgutil.iter_modules(getattr(package, "__path__", []))] if package else []

@@ -360,6 +360,10 @@ def test_reward_condition_without_a_list_is_refused(tmp_path: Path) -> None:
         ("eval", "decodings=[]", ["decodings", "at least one entry"]),
         ("eval", "decodings.1.mode=null", ["decodings.1.mode", "reasoning, non_reasoning"]),
         ("eval", "decodings.1.name=greedy", ["decodings.1.name: got 'greedy' a second time"]),
+        ("eval", "rewards=[]", ["rewards: got []", "grades `data`"]),
+        ("eval", "thinking_budgets=[8,8]", ["thinking_budgets.1: got 8 a second time"]),
+        ("eval", "thinking_budgets=[null,64]", ["thinking_budgets.1: got 64", "below max_new_tokens", "64"]),
+        ("eval", "chunk_size=0", ["chunk_size: got 0", "at least 1"]),
         ("report", "stages=[]", ["stages", "at least one entry"]),
     ],
 )
@@ -547,3 +551,12 @@ def test_trl_config_takes_a_free_section_and_its_refusals_are_ours(tmp_path: Pat
         make_config(SFTConfig, {"num_train_epoch": 1}, "trainer")
     with pytest.raises(UserError, match="trainer: linnear is not a valid SchedulerType"):
         make_config(SFTConfig, {"lr_scheduler_type": "linnear"}, "trainer", output_dir=str(tmp_path))
+
+
+def test_evaluation_needs_questions_of_some_kind(tmp_path: Path) -> None:
+    bare = without(without(RECIPES["eval"], "data"), "rewards")
+    assert "data, benchmarks: got neither" in refusal(written(tmp_path, bare))
+    asked = bare | {"benchmarks": [{"use": "demo", "args": {"size": 3}}]}
+    assert "rewards: got 1 and no data, which they grade" in refusal(written(tmp_path, asked | {"rewards": REWARDS}))
+    recipe = load_recipe(written(tmp_path, asked))
+    assert recipe == load_recipe(written(tmp_path, resolved_yaml(recipe), "again.yaml"))

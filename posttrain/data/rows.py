@@ -145,6 +145,17 @@ def _files(source: Source) -> list[Path]:
     return data_files(source.path)
 
 
+def raw_records(source: Source) -> Iterator[tuple[str, int, Any]]:
+    """What stands in a source as it is: file, line and record; a line that is no JSON comes as its `RowError`.
+
+    Raises:
+        UserError: a file is missing or cannot be read.
+    """
+    for piece in read_pieces(source):
+        for line, raw in _parsed(piece):
+            yield piece.file, line, raw
+
+
 def _chunks(source: Source, name: str) -> Iterator[Chunk]:
     if hub := parse_hub_path(source.path):
         return chunks_of(hub_rows(hub, source.config, source.split or "train"))

@@ -43,7 +43,7 @@ def write_data(folder: Path, seed: int, sizes: Sizes | None = None) -> dict[str,
         "pairs_stage1": _prompt_rows("train", ["reasoning"], sizes.pairs_stage1, seed),
         "pairs_stage2": _prompt_rows("train", ["reasoning", "non_reasoning"], sizes.pairs_stage2, seed),
         "validation": _prompt_rows("validation", ["reasoning"], sizes.validation, seed),
-        "test": _prompt_rows("test", ["reasoning"], sizes.test, seed, draw=TEST_DRAW),
+        "test": test_rows(sizes.test, seed),
     }
     folder.mkdir(parents=True, exist_ok=True)
     paths = {}
@@ -52,6 +52,11 @@ def write_data(folder: Path, seed: int, sizes: Sizes | None = None) -> dict[str,
         lines = [json.dumps(row, ensure_ascii=False) for row in rows]
         write_text_atomically(paths[name], "\n".join(lines) + "\n")
     return paths
+
+
+def test_rows(count: int, seed: int) -> Iterator[dict[str, Any]]:
+    """The rows of `test.jsonl`: questions that no setting was chosen on, the languages in turn."""
+    return _prompt_rows("test", ["reasoning"], count, seed, draw=TEST_DRAW)
 
 
 def _problems(split: str, rng: random.Random, *, min_steps: int) -> Iterator[Problem]:

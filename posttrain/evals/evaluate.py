@@ -1,114 +1,118 @@
-"""One decoding: render, generate, grade, measure."""
+"""Questions under one decoding: render, generate, grade; each answer becomes a line of `samples.jsonl`."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 from posttrain.chat import encode_prompt, render_prompt
 from posttrain.data.rows import Row, split_prompt
-from posttrain.evals.metrics import Answer, Metrics, measure_groups
-from posttrain.grading import GradingPool, read_attempt, sample_record
+from posttrain.evals.loops import is_looping
+from posttrain.evals.metrics import is_in_mode, thinks
+from posttrain.evals.suite import Question
+from posttrain.grading import Graded, GradingPool, read_attempt, sample_record
 from posttrain.inference import Completion, Engine
 from posttrain.recipe import Decoding
 from rewards.contract import Attempt
 
 
-@dataclass(frozen=True, slots=True)
-class EvalResult:
-    """What one decoding gave.
+class Answer(NamedTuple):
+    """One sample, not graded yet; `closed_at` as in `Completion`."""
 
-    Attributes:
-        decoding: its name, mode and sampling settings.
-        groups: metrics by group, "all" first.
-        records: every answer as a line of `samples.jsonl`, question by question.
-        seconds: the time of generation alone.
-        num_tokens: tokens that were generated.
-    """
-
-    decoding: Decoding
-    groups: Mapping[str, Metrics]
-    records: Sequence[dict[str, Any]]
+    question: Question
+    sample: int
+    attempt: Attempt
+    closed_at: int | None
     seconds: float
-    num_tokens: int
-
-    def entry(self) -> dict[str, Any]:
-        """The decoding's entry in `eval.json`."""
-        return {
-            "name": self.decoding.name,
-            "mode": self.decoding.mode,
-            "temperature": self.decoding.temperature,
-            "top_p": self.decoding.top_p,
-            "top_k": self.decoding.top_k,
-            "max_new_tokens": self.decoding.max_new_tokens,
-            "thinking_budget": self.decoding.thinking_budget,
-            "samples": self.decoding.samples,
-            "seconds": round(self.seconds, 3),
-            "tokens": self.num_tokens,
-            "tokens_per_second": round(self.num_tokens / self.seconds, 1) if self.seconds else None,
-            "groups": self.groups,
-        }
 
 
 def evaluate(
     engine: Engine,
     tokenizer: Any,
-    rows: Sequence[Row],
+    questions: Sequence[Question],
     decoding: Decoding,
     grader: GradingPool,
     *,
     seed: int,
     step: int = 0,
-) -> EvalResult:
-    """Answer every row under one decoding and grade the answers.
+    first_index: int = 0,
+) -> list[dict[str, Any]]:
+    """Answer questions under one decoding and grade the answers.
 
     Args:
         engine: generates.
         tokenizer: with the chat template of the model in `engine`.
-        rows: as `posttrain.data.rows` reads them; a last assistant turn is not shown to the model.
+        questions: a chunk of all.
         decoding: its `mode` wins over the rows' own.
-        grader: the recipe's rewards.
+        grader: the rewards.
         seed: same seed, same answers.
         step: for the records.
+        first_index: where the chunk begins, so that its random streams are those of the whole.
+
+    Returns:
+        The records of `samples.jsonl`, question by question. `seconds` is the answer's share of the chunk's generation.
 
     Raises:
         UserError: as in `GradingPool.grade_all`.
     """
-    questions = [ask(row, decoding) for row in rows]
-    prompts_ids = [encode_prompt(tokenizer, render_question(tokenizer, question)) for question in questions]
+    asked = [ask(question.row, decoding) for question in questions]
+    prompts_ids = [encode_prompt(tokenizer, render_question(tokenizer, row)) for row in asked]
     began = time.monotonic()
-    completions = engine.generate(prompts_ids, decoding, seed=seed)
-    seconds = time.monotonic() - began
-    asked = [
-        (number, _read(tokenizer, question, completion))
-        for number, question in enumerate(questions)
-        for completion in completions[number]
+    completions = engine.generate(prompts_ids, decoding, seed=seed, first_index=first_index)
+    seconds = (time.monotonic() - began) / sum(map(len, completions))
+    answers = [
+        Answer(question, sample, _read(tokenizer, row, completion), completion.closed_at, seconds)
+        for question, row, some in zip(questions, asked, completions, strict=True)
+        for sample, completion in enumerate(some)
     ]
-    all_graded = grader.grade_all([attempt for _, attempt in asked])
-    answers = [Answer(number, attempt, graded) for (number, attempt), graded in zip(asked, all_graded, strict=True)]
-    return EvalResult(
-        decoding=decoding,
-        groups=measure_groups(answers),
-        records=[
-            sample_record(answer.attempt, answer.graded, stage="eval", step=step, decoding=decoding.name)
-            for answer in answers
-        ],
-        seconds=seconds,
-        num_tokens=sum(answer.attempt.num_tokens for answer in answers),
-    )
+    all_graded = grader.grade_all([answer.attempt for answer in answers])
+    return [_record(answer, graded, decoding, step) for answer, graded in zip(answers, all_graded, strict=True)]
 
 
-def _read(tokenizer: Any, question: Row, completion: Completion) -> Attempt:
-    ids, is_truncated, closed_at = completion
-    mode = question["mode"]
-    return read_attempt(tokenizer, question, ids, mode=mode, is_truncated=is_truncated, closed_at=closed_at)
+def time_alone(
+    engine: Engine, tokenizer: Any, questions: Sequence[Question], decoding: Decoding, *, seed: int
+) -> list[float]:
+    """The seconds that each question takes when nothing else is asked for; one sample each."""
+    seconds = []
+    for index, question in enumerate(questions):
+        prompt_ids = encode_prompt(tokenizer, render_question(tokenizer, ask(question.row, decoding)))
+        began = time.monotonic()
+        engine.generate([prompt_ids], replace(decoding, samples=1), seed=seed, first_index=index)
+        seconds.append(time.monotonic() - began)
+    return seconds
 
 
 def ask(row: Row, decoding: Decoding) -> Row:
-    """The row as a question: its messages up to the model's last turn, its mode that of the decoding."""
+    """The row as it is asked: its messages up to the model's last turn, its mode that of the decoding."""
     return {**row, "messages": split_prompt(row), "mode": decoding.mode or row["mode"]}
 
 
-def render_question(tokenizer: Any, question: Row) -> str:
+def render_question(tokenizer: Any, asked: Row) -> str:
     """The text that the model continues."""
-    return render_prompt(tokenizer, question["messages"], question["mode"], question.get("tools"))
+    return render_prompt(tokenizer, asked["messages"], asked["mode"], asked.get("tools"))
+
+
+def _read(tokenizer: Any, row: Row, completion: Completion) -> Attempt:
+    ids, is_truncated, closed_at = completion
+    return read_attempt(tokenizer, row, ids, mode=row["mode"], is_truncated=is_truncated, closed_at=closed_at)
+
+
+def _record(answer: Answer, graded: Graded, decoding: Decoding, step: int) -> dict[str, Any]:
+    question, sample, attempt, closed_at, seconds = answer
+    return sample_record(
+        attempt,
+        graded,
+        stage="eval",
+        step=step,
+        decoding=decoding.name,
+        benchmark=question.benchmark,
+        question=question.number,
+        fingerprint=question.fingerprint,
+        cell=dict(question.cell),
+        sample=sample,
+        seconds=seconds,
+        is_in_mode=is_in_mode(attempt),
+        thinks=thinks(attempt),
+        budget_reached=closed_at is not None,
+        is_looping=is_looping(attempt.thinking or "") or is_looping(attempt.answer),
+    )

@@ -1,139 +1,213 @@
-"""The eval stage: check, generate and grade under every decoding, write `eval.json`, show a table."""
+"""The eval stage: check, generate and grade under every decoding, write `eval.json`, show tables."""
 
 import json
-from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
-from itertools import islice, zip_longest
-from typing import Any
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from rich import box
 from rich.markup import escape
-from rich.table import Table
-from rich.text import Text
 
 from posttrain.chat import encode_prompt, require_template
-from posttrain.data.rows import Row, read_all, source_files
+from posttrain.data.rows import source_files
 from posttrain.errors import UserError
-from posttrain.evals.evaluate import ask, evaluate, render_question
+from posttrain.evals.answers import cut, keep_whole_chunks, without_texts
+from posttrain.evals.budgets import all_decodings, budget_curves
+from posttrain.evals.evaluate import ask, evaluate, render_question, time_alone
+from posttrain.evals.results import Entry, entry, findings
+from posttrain.evals.suite import Suite, load_suite
+from posttrain.evals.tables import benchmarks_table, results_table
 from posttrain.grading import Graded, GradingPool, empty_attempt
+from posttrain.grading.gold import require_gold
+from posttrain.inference import Engine
 from posttrain.inference.engine import check_lengths, context_length, open_engine
 from posttrain.models.load import load_tokenizer, model_files, read_config
 from posttrain.recipe import Decoding, EvalRecipe, resolved_yaml
 from posttrain.runs import Run, write_json_atomically
-from posttrain.terminal import console, say
+from posttrain.terminal import console, progress_line, say
 
-SHOWN_SAMPLES = 60  # records of each decoding in samples.jsonl
-COLUMNS = {  # key in eval.json -> head in the table
-    "accuracy": "accuracy %",
-    "thinking_tokens": "think",
-    "answer_tokens": "answer",
-    "mode_adherence": "mode %",
-    "language_consistency": "lang %",
-    "truncated": "cut %",
-}
+
+class Plan(NamedTuple):
+    """What is asked, once all of it has been checked.
+
+    Attributes:
+        suite: questions and rewards.
+        decodings: how they are asked, one after the other.
+        tokenizer: the model's.
+        longest_prompt: in tokens, over all decodings.
+        gold: what was found about the gold answers, in a line.
+    """
+
+    suite: Suite
+    decodings: Sequence[Decoding]
+    tokenizer: Any
+    longest_prompt: int
+    gold: str
 
 
 def run_stage(recipe: EvalRecipe, *, resume: bool) -> None:
-    """Write `eval.json` and a spread of answers in `samples.jsonl` into the run folder.
+    """Write every answer with its verdicts into `samples.jsonl`, and what they amount to into `eval.json`.
 
-    `eval.json` is written after every decoding, and a resumed run goes on with the first one that is not in it.
+    Answers are written chunk by chunk, `eval.json` after every decoding; a resumed run goes on with the first chunk
+    that is missing.
 
     Raises:
         UserError: something in the recipe, the data or the model folder is wrong; found before weights are loaded.
     """
-    files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
-    tokenizer = load_tokenizer(recipe.model)
-    template = require_template(tokenizer, recipe.model.path)
-    rows = read_all(recipe.data.sources)
-    with GradingPool(recipe.rewards, recipe.grading) as grader:
-        _check_prompts(recipe, rows, tokenizer)
-        num_without_gold = _report_missing_gold(rows, recipe.decodings, grader)
+    plan = prepare(recipe)
+    suite = plan.suite
+    template = require_template(plan.tokenizer, recipe.model.path)
+    say(f"  gold answers: {escape(plan.gold)}")
+    with GradingPool(suite.rewards, recipe.grading) as grader:
+        num_without_gold = _report_missing_gold(suite, plan.decodings, grader)
+        files = [*suite.files, *model_files(recipe.model)]
         with Run.start(recipe.run, "eval", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
             grader.introduce(run)
-            results = _evaluate_rest(recipe, run, rows, tokenizer, grader)
-            num_tokens = sum(entry["tokens"] for entry in results)
-            run.finish({"rows_without_gold": num_without_gold, "tokens": num_tokens, "broken": grader.broken})
+            with _Evaluation(recipe, plan, grader, run) as evaluation:
+                results = evaluation.results()
+            num_tokens = sum(result["tokens"] for result in results)
+            notes = {"benchmarks": suite.sizes, "rows_without_gold": num_without_gold, "tokens": num_tokens}
+            run.finish({**notes, "broken": grader.broken})
     console.print(results_table(recipe.label, results))
+    if (table := benchmarks_table(results)) is not None:
+        say("")
+        console.print(table)
+    for result in results:
+        for finding in findings(result):
+            say(f"  {escape(result['name'])}: {escape(finding)}")
 
 
-def _evaluate_rest(
-    recipe: EvalRecipe, run: Run, rows: Sequence[Row], tokenizer: Any, grader: GradingPool
-) -> list[dict[str, Any]]:
-    """The entries of all decodings; those that an interrupted attempt finished are taken from its `eval.json`."""
-    path = run.folder / "eval.json"
-    results: list[dict[str, Any]] = json.loads(path.read_bytes())["decodings"] if path.is_file() else []
-    run.truncate_metrics(after_step=len(results) - 1)  # a sample's step is the number of its decoding
-    with closing(open_engine(recipe.engine, recipe.model, tokenizer)) as engine:
-        for step in range(len(results), len(recipe.decodings)):
-            decoding = recipe.decodings[step]
-            result = evaluate(engine, tokenizer, rows, decoding, grader, seed=recipe.seed, step=step)
-            run.append_samples(spread(result.records, SHOWN_SAMPLES))
-            results.append(result.entry())
+def prepare(recipe: EvalRecipe) -> Plan:
+    """Load the questions, render and measure every prompt, and check the gold answers.
+
+    Raises:
+        UserError: as in `load_suite` and `require_gold`, or the template refuses a conversation, or a prompt is too
+            long.
+    """
+    if recipe.data is not None:
+        source_files(recipe.data.sources)  # a file that is not there is the cheapest to find
+    tokenizer = load_tokenizer(recipe.model)
+    suite, decodings = load_suite(recipe, tokenizer), all_decodings(recipe)
+    longest = _check_prompts(recipe, suite, decodings, tokenizer)
+    gold = _check_gold(recipe, suite, decodings) if recipe.check_gold else "not checked"
+    return Plan(suite, decodings, tokenizer, longest, gold)
+
+
+class _Evaluation:
+    """All decodings in turn; the engine is opened when the first answer is missing."""
+
+    def __init__(self, recipe: EvalRecipe, plan: Plan, grader: GradingPool, run: Run) -> None:
+        self._recipe, self._grader, self._run = recipe, grader, run
+        self._questions, self._decodings, self._tokenizer = plan.suite.questions, plan.decodings, plan.tokenizer
+        self._engine: Engine | None = None
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "_Evaluation":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def results(self) -> list[Entry]:
+        """The entries of `eval.json`, which is written after each of them."""
+        path, num_questions = self._run.folder / "eval.json", len(self._questions)
+        timed = {result["name"]: result["latency"] for result in _read_results(path)}
+        kept = keep_whole_chunks(
+            self._run.folder,
+            [self._recipe.chunk_size * decoding.samples for decoding in self._decodings],
+            [num_questions * decoding.samples for decoding in self._decodings],
+        )
+        results: list[Entry] = []
+        for step, decoding in enumerate(self._decodings):
+            records = self._answer(step, decoding, kept[step])
+            result = entry(decoding, records, [] if decoding.name in timed else self._time_alone(decoding))
+            results.append({**result, "latency": timed.get(decoding.name, result["latency"])})
             content = {
-                "model": recipe.model.path,
-                "label": recipe.label,
-                "questions": len(rows),
-                "engine": recipe.engine.name,
+                "model": self._recipe.model.path,
+                "label": self._recipe.label,
+                "questions": num_questions,
+                "engine": self._recipe.engine.name,
                 "decodings": results,
+                "budget_curves": budget_curves(results, self._recipe),
             }
             write_json_atomically(path, content)
-            speed = f"{result.num_tokens:,} tokens in {result.seconds:.1f} s"
-            say(f"  {escape(decoding.name)}: {len(result.records):,} answers, {speed}")
+            say(f"  {escape(decoding.name)}: {_speed(results[-1])}")
+        return results
+
+    def _answer(self, step: int, decoding: Decoding, records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The records of all questions, those of the interrupted attempt first; without their texts."""
+        questions, size = self._questions, self._recipe.chunk_size
+        for start in range(len(records) // decoding.samples, len(questions), size):
+            chunk = questions[start : start + size]
+            arguments = (self._open(), self._tokenizer, chunk, decoding, self._grader)
+            new = evaluate(*arguments, seed=self._recipe.seed, step=step, first_index=start)
+            self._run.append_samples(cut(record, self._recipe.longest_text) for record in new)
+            records += map(without_texts, new)
+            if start + len(chunk) < len(questions):
+                seconds = sum(record["seconds"] for record in records)
+                left = seconds / (start + len(chunk)) * (len(questions) - start - len(chunk))
+                speed = {"tokens/s": sum(record["num_tokens"] for record in records) / max(seconds, 1e-9)}
+                progress_line(decoding.name, start + len(chunk), len(questions), left, speed)
+        return records
+
+    def _time_alone(self, decoding: Decoding) -> list[float]:
+        wanted = self._recipe.latency_questions
+        if not wanted:
+            return []
+        spread = self._questions[:: max(1, len(self._questions) // wanted)][:wanted]
+        return time_alone(self._open(), self._tokenizer, spread, decoding, seed=self._recipe.seed)
+
+    def _open(self) -> Engine:
+        if self._engine is None:
+            self._engine = open_engine(self._recipe.engine, self._recipe.model, self._tokenizer)
+            self._stack.callback(self._engine.close)
+        return self._engine
+
+
+def _read_results(path: Path) -> list[Entry]:
+    results: list[Entry] = json.loads(path.read_bytes())["decodings"] if path.is_file() else []
     return results
 
 
-def spread(records: Sequence[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
-    """At most `limit` records in their order, evenly over languages and right, wrong or not judged."""
-    cells: dict[tuple[Any, Any], list[int]] = defaultdict(list)
-    for index, record in enumerate(records):
-        cells[record["language"], record["outcome"]].append(index)
-    in_turn = (index for turn in zip_longest(*cells.values()) for index in turn if index is not None)
-    return [records[index] for index in sorted(islice(in_turn, limit))]
+def _speed(result: Entry) -> str:
+    said = f"{result['groups']['all']['n']:,} answers, {result['tokens']:,} tokens in {result['seconds']:.1f} s"
+    if result["tokens_per_second"] is not None:
+        said += f", {result['tokens_per_second']:,.0f} tokens/s"
+    return said if result["latency"] is None else f"{said}; alone {result['latency']['mean']:.2f} s an answer"
 
 
-def results_table(label: str, results: Sequence[dict[str, Any]]) -> Table:
-    """One line per decoding, over all languages; fits a terminal of 80 columns."""
-    caption = Text("accuracy with its 95 % interval; think, answer: mean tokens", style="dim")
-    table = Table(
-        title=Text(label), title_justify="left", caption=caption, caption_justify="left", box=box.SIMPLE_HEAD, padding=0
-    )
-    table.add_column("")
-    for head in COLUMNS.values():
-        table.add_column(head, justify="right", no_wrap=True)
-    for entry in results:
-        metrics = entry["groups"]["all"]
-        table.add_row(Text(entry["name"]), *(Text(_cell(key, metrics[key])) for key in COLUMNS))
-    return table
+def _check_gold(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decoding]) -> str:
+    """Once, or for each mode where a reward is for one of them; what was found, in a line."""
+    by_mode = {decoding.mode: decoding for decoding in decodings}
+    checked = by_mode.values() if any("mode" in spec.when for spec in suite.rewards) else decodings[:1]
+    reports = [
+        require_gold([ask(question.row, decoding) for question in suite.questions], suite.rewards, recipe.grading)
+        for decoding in checked
+    ]
+    return " / ".join(map(str, reports))
 
 
-def _cell(key: str, interval: dict[str, float] | None) -> str:
-    if interval is None:
-        return "-"
-    if key.endswith("_tokens"):
-        return f"{interval['mean']:.1f}"
-    mean, low, high = (f"{100 * interval[bound]:.1f}" for bound in ("mean", "low", "high"))
-    return f"{mean} [{low}, {high}]" if key == "accuracy" else mean
-
-
-def _check_prompts(recipe: EvalRecipe, rows: Sequence[Row], tokenizer: Any) -> None:
-    """Render and measure every prompt.
+def _check_prompts(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decoding], tokenizer: Any) -> int:
+    """Render and measure every prompt; the tokens of the longest one.
 
     Raises:
         UserError: the template refuses a conversation, or a prompt is too long.
     """
     max_model_len = recipe.engine.max_model_len or context_length(read_config(recipe.model))
-    for decoding in recipe.decodings:
+    longest = 0
+    for decoding in decodings:
         prompts_ids = []
-        for number, row in enumerate(rows):
+        for question in suite.questions:
             try:
-                prompts_ids.append(encode_prompt(tokenizer, render_question(tokenizer, ask(row, decoding))))
+                prompts_ids.append(encode_prompt(tokenizer, render_question(tokenizer, ask(question.row, decoding))))
             except UserError as error:
-                raise UserError(f"row {number} of the data: {error}") from error
+                raise UserError(f"row {question.number} of {question.benchmark}: {error}") from error
         check_lengths(prompts_ids, decoding, max_model_len)
+        longest = max(longest, *map(len, prompts_ids))
+    return longest
 
 
-def _report_missing_gold(rows: Sequence[Row], decodings: Sequence[Decoding], grader: GradingPool) -> int:
+def _report_missing_gold(suite: Suite, decodings: Sequence[Decoding], grader: GradingPool) -> int:
     """Count the rows that no reward can call right or wrong under some decoding, and say so.
 
     An empty answer is wrong wherever the row says what is right.
@@ -144,8 +218,8 @@ def _report_missing_gold(rows: Sequence[Row], decodings: Sequence[Decoding], gra
     missing: dict[int, Graded] = {}
     has_verdicts = False
     for decoding in decodings:
-        questions = [ask(row, decoding) for row in rows]
-        attempts = [empty_attempt(question, mode=question["mode"]) for question in questions]
+        asked = [ask(question.row, decoding) for question in suite.questions]
+        attempts = [empty_attempt(row, mode=row["mode"]) for row in asked]
         for number, graded in enumerate(grader.grade_all(attempts)):
             has_verdicts = has_verdicts or bool(graded.verdicts)
             if graded.outcome is None:
@@ -154,7 +228,9 @@ def _report_missing_gold(rows: Sequence[Row], decodings: Sequence[Decoding], gra
         raise UserError("no reward applies to any row; check `when` in the recipe's rewards")
     if missing:
         number, graded = next(iter(missing.items()))
+        first = suite.questions[number]
         reasons = [f"{name}: {verdict.reason}" for name, verdict in graded.verdicts.items() if verdict.score is None]
         why = escape("; ".join(reasons) or "no reward says right or wrong")
-        say(f"  {len(missing):,} of {len(rows):,} rows cannot be called right or wrong, as row {number}: {why}")
+        rows = f"{len(missing):,} of {len(suite.questions):,} rows"
+        say(f"  {rows} cannot be called right or wrong, as row {first.number} of {first.benchmark}: {why}")
     return len(missing)

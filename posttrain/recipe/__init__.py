@@ -13,6 +13,7 @@ from posttrain.recipe.load import load_recipe, load_settings, resolved_yaml
 from posttrain.recipe.schema import (
     STAGES,
     AnyRecipe,
+    BenchmarkSpec,
     DataSection,
     Decoding,
     EngineSection,
@@ -44,6 +45,7 @@ from posttrain.recipe.schema import (
 __all__ = [
     "STAGES",
     "AnyRecipe",
+    "BenchmarkSpec",
     "DataSection",
     "Decoding",
     "EngineSection",

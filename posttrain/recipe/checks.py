@@ -122,6 +122,14 @@ def _check_pref(recipe: PrefRecipe) -> None:
 
 
 def _check_eval(recipe: EvalRecipe) -> None:
+    if recipe.data is None and not recipe.benchmarks:
+        raise UserError("data, benchmarks: got neither, need questions: `data` with `rewards`, `benchmarks`, or both")
+    if recipe.data is None and recipe.rewards:
+        raise UserError(
+            f"rewards: got {len(recipe.rewards)} and no data, which they grade; put them under `rewards` of a benchmark"
+        )
+    if recipe.data is not None and not recipe.rewards:
+        raise UserError("rewards: got [], need at least one entry that grades `data`")
     for index, decoding in enumerate(recipe.decodings):
         if decoding.mode is None:
             raise UserError(f"decodings.{index}.mode: got nothing, need one of reasoning, non_reasoning")
@@ -129,6 +137,20 @@ def _check_eval(recipe: EvalRecipe) -> None:
             raise UserError(f"decodings.{index}.name: got nothing, need a name for the table of results")
         _check_thinking_budget(decoding, f"decodings.{index}")
     _check_distinct("decodings", (decoding.name for decoding in recipe.decodings))
+    _check_thinking_budgets(recipe)
+
+
+def _check_thinking_budgets(recipe: EvalRecipe) -> None:
+    budgets = recipe.thinking_budgets
+    limit = min((each.max_new_tokens for each in recipe.decodings if each.mode == "reasoning"), default=0)
+    for index, budget in enumerate(budgets):
+        if budget in budgets[:index]:
+            raise UserError(f"thinking_budgets.{index}: got {budget!r} a second time; leave it out")
+        if budget is not None and not 0 <= budget < limit:
+            raise UserError(
+                f"thinking_budgets.{index}: got {budget!r}, need a number from 0 and below max_new_tokens of every "
+                f"reasoning decoding, {limit}"
+            )
 
 
 def _check_report(recipe: ReportRecipe) -> None:

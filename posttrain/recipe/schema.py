@@ -359,17 +359,43 @@ class PrefRecipe(Recipe):
 
 
 @dataclass(frozen=True, kw_only=True)
+class BenchmarkSpec:
+    """Questions with the rewards that grade their answers: a benchmark in the box, or a plugin (`pkg.mod:object`).
+
+    `name`: in the results, null for that of the benchmark. `rewards`: more of them, beside the benchmark's own.
+    """
+
+    use: str
+    args: Free = field(default_factory=dict)
+    name: str | None = None
+    rewards: list[RewardSpec] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvalRecipe(Recipe):
-    """Grading a model's answers under one or more decodings."""
+    """Grading a model's answers to `data` (by `rewards`) and to `benchmarks`, under one or more decodings.
+
+    `thinking_budgets`: each reasoning decoding is tried with each of these budgets, null for none.
+    `check_gold`: before weights are loaded, the gold answer of every row has to pass its own grader.
+    `chunk_size`: questions that are answered together and then written down; an interruption costs one chunk at most.
+    `latency_questions`: are answered once more, one at a time, to time them.
+    `longest_text`: characters of a message, a thinking or an answer that samples.jsonl keeps, null for all.
+    """
 
     stage: Literal["eval"] = "eval"
     label: str
     model: ModelSection
-    data: DataSection
+    data: DataSection | None = None
     engine: EngineSection = field(default_factory=EngineSection)
     decodings: list[Decoding] = field(metadata=NOT_EMPTY)
-    rewards: list[RewardSpec] = field(metadata=NOT_EMPTY)
+    thinking_budgets: list[int | None] = field(default_factory=list)
+    rewards: list[RewardSpec] = field(default_factory=list)
+    benchmarks: list[BenchmarkSpec] = field(default_factory=list)
     grading: GradingSection = field(default_factory=GradingSection)
+    check_gold: bool = True
+    chunk_size: int = field(default=1024, metadata=AT_LEAST_ONE)
+    latency_questions: int = field(default=0, metadata=NOT_NEGATIVE)
+    longest_text: int | None = field(default=None, metadata=AT_LEAST_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)

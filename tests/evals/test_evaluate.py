@@ -5,6 +5,9 @@ import pytest
 
 from posttrain.chat import encode_prompt, read_template
 from posttrain.evals.evaluate import ask, evaluate
+from posttrain.evals.metrics import measure_groups
+from posttrain.evals.results import entry
+from posttrain.evals.suite import Question
 from posttrain.grading import GradingPool
 from posttrain.inference import Completion
 from posttrain.models.tokenizer import train_tokenizer
@@ -19,6 +22,7 @@ ROWS = [
     },
     {"messages": [{"role": "user", "content": "4+4?"}], "mode": "reasoning", "answer": "8", "language": "ko"},
 ]
+QUESTIONS = [Question("sums", number, row, {}) for number, row in enumerate(ROWS)]
 REWARDS = [RewardSpec(use="rewards.math_answer:math_answer"), RewardSpec(use="rewards.language:language", weight=0.0)]
 
 HERE = GradingSection(workers=0)
@@ -39,7 +43,7 @@ class Recital:
         self._tokenizer = tokenizer
 
     def generate(
-        self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int
+        self, prompts_ids: Sequence[Sequence[int]], decoding: Decoding, *, seed: int, first_index: int = 0
     ) -> list[list[Completion]]:
         self.asked = [self._tokenizer.decode(prompt) for prompt in prompts_ids]
         return [list(self.completions) for _ in prompts_ids]
@@ -51,13 +55,14 @@ class Recital:
 def test_decodings_mode_wins_and_the_models_own_turn_is_not_shown(tokenizer: Any) -> None:
     engine = Recital(tokenizer, r"It is \boxed{7}.")
     decoding = Decoding(name="direct", mode="non_reasoning", temperature=0.0, max_new_tokens=20)
-    result = evaluate(engine, tokenizer, ROWS, decoding, GradingPool(REWARDS, HERE), seed=0)
+    records = evaluate(engine, tokenizer, QUESTIONS, decoding, GradingPool(REWARDS, HERE), seed=0)
     assert [text.count("nine") for text in engine.asked] == [0, 0]
     assert all(text.endswith("<think>\n\n</think>\n\n") for text in engine.asked)
-    assert [record["mode"] for record in result.records] == ["non_reasoning", "non_reasoning"]
-    assert result.groups["all"]["accuracy"]["mean"] == 0.5
-    assert result.groups["en"]["accuracy"]["mean"] == 1
-    assert result.groups["ko"]["language_consistency"]["mean"] == 0
+    assert [record["mode"] for record in records] == ["non_reasoning", "non_reasoning"]
+    groups = measure_groups(records)
+    assert groups["all"]["accuracy"]["mean"] == 0.5
+    assert groups["en"]["accuracy"]["mean"] == 1
+    assert groups["ko"]["language_consistency"]["mean"] == 0
 
 
 def test_decoding_without_a_mode_takes_each_rows_own() -> None:
@@ -68,12 +73,15 @@ def test_decoding_without_a_mode_takes_each_rows_own() -> None:
 def test_every_sample_is_graded_and_recorded_and_samples_form_clusters(tokenizer: Any) -> None:
     texts = ("3+4=7</think>" + r"It is \boxed{7}.", "hm</think>" + r"It is \boxed{8}.")
     decoding = Decoding(name="two", mode="reasoning", temperature=1.0, max_new_tokens=20, samples=2)
-    result = evaluate(Recital(tokenizer, *texts), tokenizer, ROWS, decoding, GradingPool(REWARDS, HERE), seed=0, step=3)
-    assert [record["outcome"] for record in result.records] == [True, False, False, True]
-    assert result.groups["all"]["n"] == 4
-    assert result.groups["all"]["accuracy"]["mean"] == 0.5
-    assert result.groups["all"]["mode_adherence"]["mean"] == 1
-    first = result.records[0]
+    grader = GradingPool(REWARDS, HERE)
+    records = evaluate(Recital(tokenizer, *texts), tokenizer, QUESTIONS, decoding, grader, seed=0, step=3)
+    assert [record["outcome"] for record in records] == [True, False, False, True]
+    assert [(record["question"], record["sample"]) for record in records] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    metrics = measure_groups(records)["all"]
+    assert (metrics["n"], metrics["questions"]) == (4, 2)
+    assert metrics["accuracy"]["mean"] == 0.5
+    assert metrics["mode_adherence"]["mean"] == 1
+    first = records[0]
     assert (first["thinking"], first["decoding"], first["step"], first["stage"]) == ("3+4=7", "two", 3, "eval")
     assert first["prompt"] == ROWS[0]["messages"][:1]
     assert first["verdicts"]["math_answer"]["extracted"] == "7"
@@ -82,9 +90,11 @@ def test_every_sample_is_graded_and_recorded_and_samples_form_clusters(tokenizer
 def test_entry_says_how_was_sampled_and_how_fast(tokenizer: Any) -> None:
     engine = Recital(tokenizer, "7")
     decoding = Decoding(name="direct", mode="non_reasoning", temperature=0.5, top_p=0.9, top_k=4, max_new_tokens=20)
-    entry = evaluate(engine, tokenizer, ROWS, decoding, GradingPool(REWARDS, HERE), seed=0).entry()
+    records = evaluate(engine, tokenizer, QUESTIONS, decoding, GradingPool(REWARDS, HERE), seed=0)
+    written = entry(decoding, records, seconds_alone=[0.2, 0.4])
     settings = {"name": "direct", "mode": "non_reasoning", "temperature": 0.5, "top_p": 0.9, "top_k": 4}
     assert (
-        entry.items() >= (settings | {"max_new_tokens": 20, "samples": 1, "tokens": 4}).items()
+        written.items() >= (settings | {"max_new_tokens": 20, "samples": 1, "tokens": 4}).items()
     )  # 7 and the end, twice
-    assert entry["seconds"] >= 0
+    assert written["seconds"] >= 0
+    assert written["latency"]["mean"] == pytest.approx(0.3)

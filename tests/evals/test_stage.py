@@ -1,6 +1,7 @@
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ from rich.console import Console
 
 from posttrain.chat import read_template
 from posttrain.errors import UserError
-from posttrain.evals.stage import results_table, run_stage, spread
+from posttrain.evals.stage import run_stage
+from posttrain.evals.tables import results_table
 from posttrain.models.build import HybridShape, build_model
 from posttrain.models.load import save_model
 from posttrain.models.tokenizer import train_tokenizer
-from posttrain.recipe import EvalRecipe, load_recipe
+from posttrain.recipe import EvalRecipe, load_recipe, resolved_yaml
 from posttrain.report.load import load_stage
 
 QUESTIONS = {"en": "What is {} + 4?", "ko": "{} + 4는 얼마입니까?", "es": "¿Cuánto es {} + 4?"}
@@ -26,6 +28,9 @@ METRICS = {
     "mode_adherence",
     "language_consistency",
     "truncated",
+    "thinks",
+    "looping",
+    "budget_reached",
 }
 
 
@@ -70,6 +75,18 @@ def recipe_for(base: Path, run: Path, *overrides: str) -> EvalRecipe:
     return recipe
 
 
+@pytest.fixture(scope="module")
+def finished(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of an evaluation in chunks of 4 questions."""
+    run = tmp_path_factory.mktemp("finished") / "run"
+    run_stage(recipe_for(base, run, "chunk_size=4"), resume=False)
+    return run
+
+
+def without_time(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if key != "seconds"}
+
+
 def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
@@ -78,26 +95,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def record(number: int, language: str, outcome: bool | None) -> dict[str, Any]:
-    return {"number": number, "language": language, "outcome": outcome}
-
-
 # --- what is shown ---
-
-
-def test_few_records_are_all_kept_in_their_order() -> None:
-    records = [record(number, "en", number % 2 == 0) for number in range(5)]
-    assert spread(records, 5) == records
-
-
-def test_spread_takes_languages_and_outcomes_in_turn() -> None:
-    # 90 right answers in English, 10 wrong ones in Korean, 2 unjudged in Spanish.
-    records = [record(number, "en", True) for number in range(90)]
-    records += [record(number, "ko", False) for number in range(90, 100)]
-    records += [record(number, "es", None) for number in range(100, 102)]
-    kept = spread(records, 12)
-    assert [kind["language"] for kind in kept] == ["en"] * 5 + ["ko"] * 5 + ["es"] * 2
-    assert [kind["number"] for kind in kept] == [0, 1, 2, 3, 4, 90, 91, 92, 93, 94, 100, 101]
 
 
 def test_table_shows_a_dash_for_what_was_not_measured() -> None:
@@ -108,7 +106,7 @@ def test_table_shows_a_dash_for_what_was_not_measured() -> None:
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(results_table("SFT", [entry]))
     line = next(line for line in console.export_text().splitlines() if "[greedy]" in line)
-    assert line.split() == ["[greedy]", "74.9", "[71.2,", "78.3]", "31.3", "31.3", "74.9", "-", "74.9"]
+    assert line.split() == ["[greedy]", "74.9", "[71.2,", "78.3]", "31.3", "31.3", "74.9", "-", "74.9", "74.9"]
 
 
 # --- what is refused before a model is loaded ---
@@ -157,7 +155,7 @@ def test_conversation_that_the_template_refuses_is_named(without_weights: Path, 
     rows = [{"messages": [{"role": "user", "content": "?"}]}, {"messages": [{"role": "judge", "content": "?"}]}]
     write_rows(without_weights / "test.jsonl", rows)
     message = refusal(recipe_for(without_weights, tmp_path / "run"))
-    assert message.startswith("row 1 of the data: the chat template refuses this conversation: unknown role 'judge'")
+    assert message.startswith("row 1 of data: the chat template refuses this conversation: unknown role 'judge'")
 
 
 # --- the whole stage ---
@@ -194,23 +192,29 @@ def test_stage_writes_what_the_report_reads(base: Path, tmp_path: Path, capsys: 
 
 
 @pytest.mark.slow
-def test_resumed_run_keeps_finished_decodings_and_gives_the_same_as_an_undisturbed_one(
-    base: Path, tmp_path: Path
+@pytest.mark.parametrize("lines", [0, 3, 8, 17, 24, 29, 33])
+def test_run_that_was_killed_anywhere_goes_on_with_the_chunk_that_is_missing(
+    finished: Path, base: Path, tmp_path: Path, lines: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = tmp_path / "run"
-    recipe = recipe_for(base, run)
-    run_stage(recipe, resume=False)
-    whole, records = json.loads((run / "eval.json").read_bytes()), read_lines(run / "samples.jsonl")
-    # As a kill leaves it between writing the samples of the second decoding and its results.
-    first = whole["decodings"][0] | {"seconds": 1234.5}
-    (run / "eval.json").write_text(json.dumps(whole | {"decodings": [first]}), encoding="utf-8")
+    recipe = recipe_for(base, run, "chunk_size=4")
+    shutil.copytree(finished, run)
+    (run / "recipe.yaml").write_text(resolved_yaml(recipe))
+    written = (run / "samples.jsonl").read_bytes().splitlines(keepends=True)
+    first = json.loads(written[0]) | {"seconds": 1234.5}  # an answer that is kept is not made again
+    written[0] = json.dumps(first).encode() + b"\n"
+    (run / "samples.jsonl").write_bytes(b"".join(written[:lines]) + written[lines][:40])
+    whole = json.loads((run / "eval.json").read_bytes())
+    (run / "eval.json").write_text(json.dumps(whole | {"decodings": whole["decodings"][: lines // 24]}))
     manifest = json.loads((run / "manifest.json").read_bytes())
-    (run / "manifest.json").write_text(json.dumps(manifest | {"status": "running"}), encoding="utf-8")
+    (run / "manifest.json").write_text(json.dumps(manifest | {"status": "running"}))
     run_stage(recipe, resume=True)
-    again = json.loads((run / "eval.json").read_bytes())["decodings"]
-    assert again[0] == first
-    assert again[1]["groups"] == whole["decodings"][1]["groups"]
-    assert read_lines(run / "samples.jsonl") == records
+    again, records = json.loads((run / "eval.json").read_bytes()), read_lines(run / "samples.jsonl")
+    for entry, before in zip(again["decodings"], whole["decodings"], strict=True):
+        assert entry["groups"] == before["groups"]
+    assert [without_time(one) for one in records] == [without_time(json.loads(line)) for line in written]
+    # The first decoding has chunks of 4 questions with 2 samples, the second of 4 with one.
+    assert (records[0]["seconds"] == 1234.5) == (lines >= 8)
 
 
 @pytest.mark.slow
@@ -223,8 +227,81 @@ def test_rows_without_gold_are_counted_said_and_left_out_of_accuracy(
     write_rows(data, rows)
     recipe = recipe_for(base, tmp_path / "run", f"data.sources=[{{path: {data}}}]")
     run_stage(recipe, resume=False)
-    said = "2 of 12 rows cannot be called right or wrong, as row 0: math_answer: row['answer']"
+    said = "2 of 12 rows cannot be called right or wrong, as row 0 of data: math_answer: row['answer']"
     assert said in capsys.readouterr().out
     content, manifest = (json.loads((tmp_path / "run" / name).read_bytes()) for name in ("eval.json", "manifest.json"))
     assert manifest["notes"]["rows_without_gold"] == 2
     assert [entry["groups"]["all"]["unscorable"] for entry in content["decodings"]] == [4, 2]
+
+
+# --- benchmarks, budgets, latency ---
+
+
+def test_wrong_gold_is_refused_without_the_weights(without_weights: Path, tmp_path: Path) -> None:
+    write_rows(without_weights / "test.jsonl", [{"messages": [{"role": "user", "content": "?"}], "answer": "E"}])
+    grader = "rewards=[{use: 'evals_gold:strict'}]"
+    (tmp_path / "evals_gold.py").write_text(
+        "from rewards import Verdict\n\n\ndef gold_answer(row):\n    return 'E'\n\n\n"
+        "def strict(attempt):\n    return Verdict(0.0, outcome=False, reason='never')\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        message = refusal(recipe_for(without_weights, tmp_path / "run", grader, "grading.workers=0"))
+    assert message.startswith("the gold answers of 1 of 1 rows fail their own grader: row 0: strict says of the gold")
+
+
+@pytest.mark.slow
+def test_benchmarks_are_asked_beside_the_data_and_graded_by_their_own_rewards(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    benchmarks = (
+        "benchmarks=[{use: demo, args: {size: 6}}, {use: demo, name: again, args: {size: 3, seed: 1}}, "
+        "{use: needle, args: {lengths: [150], depths: [0, 1], languages: [en]}}]"
+    )
+    recipe = recipe_for(base, run, benchmarks, "engine.max_model_len=512", "latency_questions=2", "longest_text=30")
+    run_stage(recipe, resume=False)
+    content, records = json.loads((run / "eval.json").read_bytes()), read_lines(run / "samples.jsonl")
+    assert json.loads((run / "manifest.json").read_bytes())["notes"]["benchmarks"] == {
+        "data": 12,
+        "demo": 6,
+        "again": 3,
+        "needle": 2,
+    }
+    greedy = content["decodings"][1]
+    assert content["questions"] == greedy["groups"]["all"]["n"] == 23
+    assert {name: part["groups"]["all"]["n"] for name, part in greedy["benchmarks"].items()} == {
+        "data": 12,
+        "demo": 6,
+        "again": 3,
+        "needle": 2,
+    }
+    cells = greedy["benchmarks"]["needle"]["cells"]
+    assert [(cell["length"], cell["depth"], cell["n"]) for cell in cells] == [(150, 0, 1), (150, 1, 1)]
+    graders = {record["benchmark"]: set(record["verdicts"]) for record in records}
+    assert graders["demo"] == graders["again"] == {"math_answer", "language"}
+    assert graders["needle"] == {"needle_found"}
+    assert greedy["latency"]["mean"] > 0
+    assert all(len(record["answer"]) < 60 and len(record["prompt"][0]["content"]) < 60 for record in records)
+    said = capsys.readouterr().out
+    assert all(len(line) <= 80 for line in said[said.index("random\n") :].splitlines() if "─" in line or "%" in line)
+    stage = load_stage("random", run, run)
+    assert stage.evaluation is not None
+    assert set(stage.evaluation.decodings["non-reasoning, greedy"].groups) == {"all", "en", "ko", "es"}
+
+
+@pytest.mark.slow
+def test_budgets_sweep_the_reasoning_decodings_and_give_a_curve(base: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run_stage(recipe_for(base, run, "thinking_budgets=[4,8,null]", "decodings.0.samples=1"), resume=False)
+    content = json.loads((run / "eval.json").read_bytes())
+    names = ["reasoning, T=1, budget 4", "reasoning, T=1, budget 8", "reasoning, T=1", "non-reasoning, greedy"]
+    assert [entry["name"] for entry in content["decodings"]] == names
+    (curve,) = content["budget_curves"]
+    assert curve["decoding"] == "reasoning, T=1"
+    assert [point["thinking_budget"] for point in curve["points"]] == [4, 8, None]
+    tokens = [point["thinking_tokens"]["mean"] for point in curve["points"]]
+    assert tokens[0] <= 4
+    assert tokens[0] < tokens[1] <= 8
+    assert tokens[1] < tokens[2]
+    assert [point["budget_reached"]["mean"] > 0 for point in curve["points"]] == [True, True, False]

@@ -1,0 +1,29 @@
+"""AIME: the problems of one year's two papers, each answered by a whole number from 0 to 999, from the hub."""
+
+from posttrain.errors import UserError
+from posttrain.evals.benchmark import Benchmark
+from posttrain.evals.benchmarks._questions import benchmark, boxed, pinned, read, user
+
+DATA_SETS = {2024: ("HuggingFaceH4/aime_2024", "train"), 2025: ("math-ai/aime25", "test")}
+
+
+def aime(*, year: int, revision: str | None = None, limit: int | None = None) -> Benchmark:
+    """Columns `problem` and `answer`.
+
+    Args:
+        year: 2024 or 2025.
+        revision: the commit of that year's data set, 40 hexadecimal digits.
+        limit: only so many rows.
+    """
+    if year not in DATA_SETS:
+        raise UserError(
+            f"got the year {year}, need one of {', '.join(map(str, DATA_SETS))}; problems of other years can be read "
+            "with `use: math_problems`"
+        )
+    name, split = DATA_SETS[year]
+    source = pinned(name, revision, None, split)
+    rows = [
+        {"messages": user(boxed(place.text("problem"))), "answer": place.text("answer")}
+        for place in read(source, limit)
+    ]
+    return benchmark(rows, source, "rewards.math_answer:math_answer")
