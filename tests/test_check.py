@@ -202,8 +202,17 @@ decodings:
 
 def test_plan_of_a_pairs_recipe_counts_its_samples(common: str, tmp_path: Path, plan: Plan) -> None:
     rest = "decoding: {temperature: 1.0, max_new_tokens: 20, samples: 8}\npairs: {builder: shortest_correct}\n"
-    said = plan(write(tmp_path / "pairs.yaml", f"stage: pairs\n{common}{rest}"))
-    assert said["responses"] == "240 of at most 20 tokens"
+    path = write(tmp_path / "pairs.yaml", f"stage: pairs\n{common}{rest}")
+    said = plan(path)
+    assert said["prompts"].startswith("30 (longest ")
+    assert said["responses"] == "240 of at most 20 tokens, sampled with vllm"
+    with pytest.raises(UserError, match="needs a reward named 'language'"):
+        check_recipe(load_recipe(path, ["pairs.builder=hybrid"]))
+    with pytest.raises(UserError, match=r"decoding\.samples: got 1, need at least 2"):
+        load_recipe(path, ["decoding.samples=1"])
+    with pytest.raises(UserError, match=r"samples: got '.*', where there are none"):
+        check_recipe(load_recipe(path, [f"samples={tmp_path}"]))
+    assert not (tmp_path / "run").exists()
 
 
 def test_plan_of_a_filter_recipe_counts_its_samples(common: str, tmp_path: Path, plan: Plan) -> None:
@@ -233,7 +242,7 @@ def test_plan_of_an_rl_recipe_names_its_rewards(common: str, tmp_path: Path, pla
 
 
 def test_reward_that_does_not_exist_is_found(common: str, tmp_path: Path) -> None:
-    rest = "decoding: {temperature: 1.0, max_new_tokens: 20}\npairs: {builder: shortest_correct}\n"
+    rest = "decoding: {temperature: 1.0, max_new_tokens: 20, samples: 8}\npairs: {builder: shortest_correct}\n"
     path = write(tmp_path / "pairs.yaml", f"stage: pairs\n{common}{rest}")
     with pytest.raises(UserError, match=r"rewards\.0\.use.*did you mean 'math_answer'"):
         check_recipe(load_recipe(path, ["rewards.0.use=rewards.math_answer:math_anser"]))

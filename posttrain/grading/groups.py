@@ -1,5 +1,6 @@
 """Rewards that grade all responses to a prompt together, beside those that grade one attempt at a time."""
 
+import time
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,10 @@ from posttrain.grading.broken import BrokenBudget, BrokenVerdict, Cause
 from posttrain.grading.grader import Graded, LoadedReward, combine, fault_of, load_rewards
 from posttrain.grading.pool import GradingPool
 from posttrain.recipe import GradingSection, RewardSpec
+from posttrain.terminal import progress_line
 from rewards.contract import Attempt, Verdict, declared, grades_groups
+
+_SECONDS_OF_SILENCE = 10.0
 
 
 class GroupGradingPool(GradingPool):
@@ -76,15 +80,19 @@ class GroupGradingPool(GradingPool):
     def _judged(self, reward: LoadedReward, groups: Sequence[Sequence[Attempt]]) -> Generator[list[Verdict | None]]:
         """What a group reward says of each group in turn; None of attempts that it does not apply to."""
         self._group_budget.begin(sum(map(len, groups)))
-        num_counted = 0
+        num_counted, began, said_at = 0, time.monotonic(), time.monotonic()
         pool = ThreadPoolExecutor(max_workers=declared(reward.plugin, "groups_at_a_time") or 1)
         try:
-            for verdicts in pool.map(lambda group: _verdicts(reward, group), groups):
+            for num_done, verdicts in enumerate(pool.map(lambda group: _verdicts(reward, group), groups), start=1):
                 for number, verdict in enumerate(verdicts, start=num_counted):
                     broken = {reward.name: verdict} if isinstance(verdict, BrokenVerdict) else {}
                     self._warn(broken)
                     self._group_budget.count(number, broken)
                 num_counted += len(verdicts)
+                if time.monotonic() - said_at > _SECONDS_OF_SILENCE:
+                    said_at = time.monotonic()
+                    seconds_left = (said_at - began) / num_done * (len(groups) - num_done)
+                    progress_line(reward.name, num_done, len(groups), seconds_left, {})
                 yield verdicts
         finally:
             pool.shutdown(cancel_futures=True)

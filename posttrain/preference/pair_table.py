@@ -9,6 +9,7 @@ from rich.table import Table
 
 from posttrain.preference.pair_report import PairReport, PairRow
 from posttrain.terminal import console, say
+from rewards._contest import conversation
 
 NUM_EXAMPLES = 10
 _SHOWN = 96  # characters of a text on the screen
@@ -39,7 +40,7 @@ def _example(row: PairRow) -> dict[str, Any]:
         "language": row["language"],
         "reason": row["reason"],
         "reused": row["reused"],
-        "question": str(json.loads(row["prompt"])[-1].get("content")),
+        "question": conversation(json.loads(row["prompt"])[-1:]),
         "chosen": row["chosen_text"],
         "rejected": row["rejected_text"],
         "chosen_tokens": len(row["chosen_ids"]),

@@ -122,22 +122,7 @@ def shortest_correct(
         and len(samples[i].token_ids) > length
         and len(samples[i].token_ids) / length >= min_length_ratio
     ]
-
-    def drawn(candidates: Sequence[Pair]) -> list[Pair]:
-        mixed = _shuffled(candidates, rng)
-        if rejected_draw == "random":
-            return mixed
-        is_longest = rejected_draw == "longest"
-        return sorted(mixed, key=lambda pair: len(samples[pair.rejected].token_ids), reverse=is_longest)
-
-    if rejected_order == "in_turn":
-        first, second = _shuffled([drawn(wrong), drawn(longer)], rng)
-        candidates = [pair for both in zip_longest(first, second) for pair in both if pair is not None]
-    elif rejected_order == "random":
-        candidates = drawn([*wrong, *longer])
-    else:
-        by_kind = [wrong, longer] if rejected_order == "wrong_first" else [longer, wrong]
-        candidates = [pair for kind in by_kind for pair in drawn(kind)]
+    candidates = _in_order(samples, wrong, longer, order=rejected_order, draw=rejected_draw, rng=rng)
     return _select(samples, candidates, pairs_per_query, refuse_longer_chosen=refuse_longer_chosen)
 
 
@@ -178,6 +163,32 @@ def hybrid(samples: Sequence[Sample], *, pairs_per_query: int, seed: int | str) 
     ]
     outcome = _select(samples, language + _shuffled(other, rng), pairs_per_query)
     return outcome._replace(refused={**outcome.refused, "chosen_wrong": 1}) if is_wrong_best else outcome
+
+
+def _in_order(
+    samples: Sequence[Sample],
+    wrong: Sequence[Pair],
+    longer: Sequence[Pair],
+    *,
+    order: RejectedOrder,
+    draw: RejectedDraw,
+    rng: random.Random,
+) -> list[Pair]:
+    """The candidates of stage 1, those to be taken first at the front; see `shortest_correct`."""
+
+    def drawn(candidates: Sequence[Pair]) -> list[Pair]:
+        mixed = _shuffled(candidates, rng)
+        if draw == "random":
+            return mixed
+        return sorted(mixed, key=lambda pair: len(samples[pair.rejected].token_ids), reverse=draw == "longest")
+
+    if order == "in_turn":
+        first, second = _shuffled([drawn(wrong), drawn(longer)], rng)
+        return [pair for both in zip_longest(first, second) for pair in both if pair is not None]
+    if order == "random":
+        return drawn([*wrong, *longer])
+    kinds = (wrong, longer) if order == "wrong_first" else (longer, wrong)
+    return [pair for kind in kinds for pair in drawn(kind)]
 
 
 def _shuffled(items: Sequence[T], rng: random.Random) -> list[T]:

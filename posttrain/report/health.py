@@ -33,7 +33,21 @@ class Finding:
 
 def findings(stage: StageRun) -> list[Finding]:
     """Everything that can be said about one stage, warnings first."""
-    checks = (_ending, _finite, _loss, _ratio, _weights, _gradients, _reward, _groups, _pairs, _modes, _language, _cut)
+    checks = (
+        _ending,
+        _finite,
+        _loss,
+        _ratio,
+        _weights,
+        _gradients,
+        _reward,
+        _groups,
+        _made_pairs,
+        _pairs,
+        _modes,
+        _language,
+        _cut,
+    )
     found = [finding for check in checks for finding in check(stage)]
     return sorted(found, key=lambda finding: finding.is_fine)
 
@@ -135,6 +149,20 @@ def _groups(stage: StageRun) -> Iterator[Finding]:
     penalty = [value for _, value in _values(stage, "advantage/all_wrong_mean")]
     if penalty:
         yield Finding(True, f"all-wrong groups got a mean advantage of {number(fmean(penalty))}")
+
+
+def _made_pairs(stage: StageRun) -> Iterator[Finding]:
+    made = (stage.manifest.get("notes") or {}).get("pairs")
+    if stage.manifest.get("stage") != "pairs" or not isinstance(made, dict):
+        return
+    reasons = ", ".join(f"{count} {reason}" for reason, count in made["reasons"].items())
+    yield Finding(
+        True, f"{made['pairs']} pairs of {made['queries']} queries, {made['reused']} reused; rejected: {reasons}"
+    )
+    lengths = f"{number(made['chosen_length'])} tokens chosen, {number(made['rejected_length'])} rejected"
+    yield Finding(True, f"{lengths}; both sides right in {percent(made['both_correct'])} % of the pairs")
+    if contradicting := made["refused"].get("chosen_wrong"):
+        yield Finding(False, f"the highest reward went to a wrong response at {contradicting} queries")
 
 
 def _pairs(stage: StageRun) -> Iterator[Finding]:

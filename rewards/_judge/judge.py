@@ -121,7 +121,7 @@ class Judge:
         known = ledger.find(key)
         if known is not None:
             return known
-        ledger.check_is_up()
+        self._require_up(ledger)
         try:
             judgement = self._judgement(body, ledger)
         except BudgetSpentError as error:
@@ -129,6 +129,9 @@ class Judge:
         if judgement.verdict is not None:
             ledger.keep(key, judgement)
         return judgement
+
+    def _require_up(self, ledger: Ledger) -> None:
+        ledger.check_is_up()
 
     def _body(self, prompt: str) -> dict[str, Any]:
         messages = [{"role": "user", "content": prompt}]
@@ -190,9 +193,23 @@ class Judge:
 
 
 class PreferenceJudge(Judge):
-    """Asks a chat model which of two answers is the better one; the settings are those of `Judge`."""
+    """Asks a chat model which of two answers is the better one; the settings are those of `Judge`.
+
+    It is asked in no worker whose time runs out. So an endpoint that is down is waited for, `timeout_s` at most, while
+    somebody tries it.
+    """
 
     form: ClassVar[Form] = FIRST_OR_SECOND
+
+    def _require_up(self, ledger: Ledger) -> None:
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            try:
+                return ledger.check_is_up()
+            except JudgeDownError:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_JITTER.uniform(0.1, 0.3))
 
 
 @lru_cache(maxsize=8)

@@ -1,6 +1,7 @@
 """`posttrain rewards check` tells a reward that can be trusted from one that cannot, whatever the reward does."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,19 @@ def style(attempt):
 
 def for_trl(completions, **_):
     return [2.5 for _ in completions]
+
+
+class Ranks:
+    GRADES_GROUPS = True
+
+    def __call__(self, attempts):
+        most = max(len(attempt.answer) for attempt in attempts) or 1
+        return [Verdict(len(attempt.answer) / most, reason=f"of {len(attempts)}") for attempt in attempts]
+
+
+class LikesAll(Ranks):
+    def __call__(self, attempts):
+        return [Verdict(1.0) for _ in attempts]
 """
 Said = tuple[int, str]
 
@@ -136,6 +150,19 @@ def test_reward_for_trl_is_checked_too(check: Any) -> None:
     code, said = check("for_trl", "7", words=("style=trl",))
     assert code == 0
     assert counts(said, "empty") == [1, 1, 0, 0, 0]
+
+
+def test_reward_of_groups_is_shown_the_answers_to_a_row_together(check: Any) -> None:
+    code, said = check("Ranks", "7", "8")
+    assert code == 0
+    assert counts(said, "empty") == [2, 2, 0, 0, 0]
+    assert counts(said, "hostile") == [len(HOSTILE) + 1] * 2 + [0] * 3
+    shown_together = set(re.findall(r"of (\d+)\b", said.partition("the slowest")[2]))
+    assert shown_together
+    assert shown_together <= {str(len(HOSTILE) + 2), "3"}  # with the gold and the empty answer
+    code, said = check("LikesAll", "7", "8")
+    assert code == 1
+    assert counts(said, "empty") == [2, 0, 2, 0, 0]
 
 
 def test_limit_takes_the_first_rows_and_the_tables_fit_80_columns(check: Any) -> None:

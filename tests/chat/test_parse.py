@@ -4,7 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.chat import CLOSE, MODES, OPEN, Mode, Parsed, count_thinking_tokens, parse_completion
+from posttrain.chat import (
+    CLOSE,
+    MODES,
+    OPEN,
+    Mode,
+    Parsed,
+    count_thinking_tokens,
+    count_tokens_before_answer,
+    parse_completion,
+)
 from posttrain.models.tokenizer import train_tokenizer
 
 
@@ -75,6 +84,23 @@ def test_thinking_tokens_are_those_before_the_closing_tag(tokenizer: Any, text: 
     assert count(tokenizer, text, mode) == tokens
 
 
+@pytest.mark.parametrize(
+    ("text", "mode", "tokens"),
+    [
+        ("12</think>345", "reasoning", 3),
+        ("</think>345", "reasoning", 1),
+        ("345</think>", "reasoning", 4),
+        ("12345", "reasoning", 5),  # all of it is thinking
+        ("1</think>2</think>3", "reasoning", 2),
+        ("12345", "non_reasoning", 0),
+        ("<think>12</think>345", "non_reasoning", 4),
+        ("12</think>345", "non_reasoning", 3),
+    ],
+)
+def test_tokens_before_the_answer_end_with_the_closing_tag(tokenizer: Any, text: str, mode: Mode, tokens: int) -> None:
+    assert count_tokens_before_answer(tokenizer, tokenizer(text)["input_ids"], mode) == tokens
+
+
 def test_closing_tag_of_several_tokens_is_found_too() -> None:
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
@@ -88,6 +114,8 @@ def test_closing_tag_of_several_tokens_is_found_too() -> None:
         assert count(tokenizer, "12</think>345", "reasoning") == 2 + len("</think>")
         assert count(tokenizer, "12345", "reasoning") == 5
         assert count(tokenizer, "12345", "non_reasoning") == 0
+        ids = tokenizer("12</think>345")["input_ids"]
+        assert count_tokens_before_answer(tokenizer, ids, "reasoning") == 2 + len("</think>")
 
 
 def test_tag_that_is_a_special_token_counts_the_same() -> None:

@@ -1,22 +1,40 @@
 import pytest
 
 from posttrain.preference.pair_report import PairRow, make_report
+from posttrain.preference.pair_table import make_examples, show_report
 from posttrain.preference.pairs import Pair, PairOutcome
 
 
-def row(chosen, rejected, reason, *, mode="reasoning", language="en", rejected_outcome=False, reused=False):
+def row(
+    chosen,
+    rejected,
+    reason,
+    *,
+    mode="reasoning",
+    language="en",
+    domain="math",
+    outcomes=(True, False),
+    in_language=(None, None),
+    answers=("7", "8"),
+    reused=False,
+):
     return PairRow(
         query=0,
-        prompt="[]",
+        prompt='[{"role": "user", "content": "?"}]',
         prompt_ids=[1],
         chosen_ids=[1] * chosen,
         rejected_ids=[1] * rejected,
-        chosen_text="",
-        rejected_text="",
-        chosen_outcome=True,
-        rejected_outcome=rejected_outcome,
+        chosen_untrained=0,
+        rejected_untrained=0,
+        chosen_text=f"so</think>\n\n{answers[0]}[|endofturn|]",
+        rejected_text=f"hence</think>\n\n{answers[1]}[|endofturn|]",
+        chosen_outcome=outcomes[0],
+        rejected_outcome=outcomes[1],
+        chosen_in_language=in_language[0],
+        rejected_in_language=in_language[1],
         mode=mode,
         language=language,
+        domain=domain,
         reason=reason,
         reused=reused,
     )
@@ -24,23 +42,34 @@ def row(chosen, rejected, reason, *, mode="reasoning", language="en", rejected_o
 
 def test_report_by_hand():
     rows = [
-        row(10, 30, "longer", rejected_outcome=True),
-        row(20, 10, "wrong", language="ko"),
-        row(30, 50, "wrong", mode="non_reasoning", language=None, rejected_outcome=None),
-        row(20, 30, "longer", rejected_outcome=True, reused=True),
+        row(10, 30, "longer", outcomes=(True, True), answers=(" 7", "７"), in_language=(True, True)),
+        row(20, 10, "wrong", language="ko", domain=None, in_language=(True, False)),
+        row(30, 50, "wrong", mode="non_reasoning", language=None, outcomes=(True, None), in_language=(None, False)),
+        row(20, 70, "longer", outcomes=(False, False), in_language=(False, None), reused=True),
     ]
-    kept = PairOutcome((Pair(0, 1, "wrong"),), None, num_identical=2)
-    skipped = [PairOutcome((), "no_correct"), PairOutcome((), "no_correct"), PairOutcome((), "identical", 1)]
+    kept = PairOutcome((Pair(0, 1, "wrong"),), None, {"same_tokens": 2, "same_text": 1})
+    skipped = [
+        PairOutcome((), "no_correct"),
+        PairOutcome((), "no_correct"),
+        PairOutcome((), "refused", {"same_text": 4}),
+    ]
     report = make_report(rows, [kept, *skipped])
     assert report.queries == 4
-    assert report.skipped == {"no_correct": 2, "identical": 1}
-    assert report.identical == 3
+    assert report.skipped == {"no_correct": 2, "refused": 1}
+    assert report.refused == {"same_text": 5, "same_tokens": 2}
     assert (report.pairs, report.reused) == (4, 1)
     assert report.reasons == {"wrong": 2, "longer": 1}  # of the new ones
     assert report.chosen_length == pytest.approx(20)
-    assert report.rejected_length == pytest.approx(30)
-    assert report.length_gap == pytest.approx(10)
-    assert report.both_correct == pytest.approx(0.5)
+    assert report.rejected_length == pytest.approx(40)
+    assert report.length_gap == pytest.approx(20)  # 20, -10, 20, 50
+    assert report.median_length_gap == 20
+    assert report.chosen_longer == 0.25
+    assert report.both_correct == 0.25
+    assert report.both_wrong == 0.25
+    assert report.same_answer == 0.25
+    assert report.chosen_in_language == pytest.approx(2 / 3)
+    assert report.rejected_in_language == pytest.approx(1 / 3)
+    assert report.domains == {"math": 0.75, "unknown": 0.25}
     assert report.modes == {"reasoning": 0.75, "non_reasoning": 0.25}
     assert report.languages == {"en": 0.5, "ko": 0.25, "unknown": 0.25}
 
@@ -49,4 +78,23 @@ def test_report_of_no_pair_at_all():
     report = make_report([], [PairOutcome((), "no_correct")])
     assert report.pairs == 0
     assert report.chosen_length == 0
+    assert report.chosen_in_language is None
     assert report.skipped == {"no_correct": 1}
+
+
+def test_examples_are_at_most_ten_and_of_every_reason():
+    rows = [row(10, 30, "longer") for _ in range(80)] + [row(10, 30, "wrong") for _ in range(20)]
+    assert [one["reason"] for one in make_examples(rows)] == ["longer"] * 8 + ["wrong"] * 2
+    assert len(make_examples(rows[:3])) == 3
+    assert make_examples([]) == []
+
+
+def test_report_is_shown_with_its_examples_on_lines_that_can_be_read(capsys):
+    rows = [row(10, 30, "longer", answers=("7", "x" * 500 + " the end"))]
+    rows[0]["prompt"] = '[{"role": "user", "content": "What is 3 + [b]4[/b]?"}]'
+    show_report(make_report(rows, [PairOutcome((Pair(0, 1, "longer"),), None, {"same_text": 3})]), make_examples(rows))
+    said = capsys.readouterr().out
+    assert "candidates refused: same_text" in said
+    assert "question  What is 3 + [b]4[/b]?" in said
+    assert "the end[|endofturn|]" in said
+    assert max(map(len, said.splitlines())) <= 120

@@ -11,15 +11,30 @@ from rewards.contract import Verdict, make_attempt
 RULES = {"min_correct_share": 0.75, "min_length_ratio": 1.2, "pairs_per_query": 1, "seed": 0}
 
 
-def sample(num_tokens, outcome, *, reward=None, language=None, is_truncated=False, first_token=None):
-    """A response of `num_tokens` tokens; two of them differ in tokens unless they get the same `first_token`."""
+def sample(
+    num_tokens,
+    outcome,
+    *,
+    reward=None,
+    language=None,
+    is_truncated=False,
+    first_token=None,
+    answer=None,
+    thinking=None,
+    num_untrained=0,
+):
+    """A response of `num_tokens` tokens; two of them differ in tokens unless they get the same `first_token`.
+
+    The answers differ as the tokens do, unless one is given.
+    """
     sample.count += 1
     token_ids = (first_token if first_token is not None else 1000 + sample.count, *range(num_tokens - 1))
     if reward is None and outcome is not None:
         reward = float(outcome) + (language or 0)
     verdicts = {} if language is None else {"language": Verdict(float(language))}
-    attempt = make_attempt({"answer": "?", "is_truncated": is_truncated, "num_tokens": num_tokens}, {})
-    return Sample(token_ids, attempt, Graded(reward, outcome, verdicts))
+    answer = str(token_ids) if answer is None else answer
+    fields = {"answer": answer, "thinking": thinking, "is_truncated": is_truncated, "num_tokens": num_tokens}
+    return Sample(token_ids, make_attempt(fields, {}), Graded(reward, outcome, verdicts), num_untrained)
 
 
 sample.count = 0
@@ -107,8 +122,9 @@ def test_the_same_rejected_tokens_make_one_pair():
         (right(10, 10, 10), "nothing_to_teach"),
         ([sample(5, None), sample(6, None)], "unscorable"),
         ([], "unscorable"),
-        ([sample(10, True, first_token=7), sample(10, False, first_token=7)], "identical"),
+        ([sample(10, True, first_token=7), sample(10, False, first_token=7)], "refused"),
         ([sample(10, True, is_truncated=True)], "no_correct"),
+        (right(10), "one_response"),
     ],
 )
 def test_a_query_without_a_pair_says_why(samples, reason):
@@ -120,13 +136,100 @@ def test_a_query_without_a_pair_says_why(samples, reason):
 def test_sides_of_the_same_tokens_are_refused_and_counted():
     samples = [sample(10, True, first_token=7), sample(10, False, first_token=7), sample(12, False)]
     outcome = shortest_correct(samples, **RULES | {"min_correct_share": 0.1})
-    assert outcome == ((Pair(0, 2, "wrong"),), None, 1)
+    assert outcome == ((Pair(0, 2, "wrong"),), None, {"same_tokens": 1})
 
 
 def test_a_cut_off_answer_is_not_chosen_but_may_be_rejected_for_its_length():
     samples = [sample(5, True, is_truncated=True), *right(10, 10, 10), sample(90, True, is_truncated=True)]
     outcome = shortest_correct(samples, **RULES | {"min_correct_share": 0.5})
     assert outcome.pairs == (Pair(1, 4, "longer"),)
+
+
+# --- how the rejected one is drawn ---
+
+MIXED = right(10, 10, 10, 10, 30, 20, 25) + wrong(15, 40)  # longer: 4, 5, 6; wrong: 7, 8
+
+
+def rejected(samples, **rules):
+    pairs = shortest_correct(samples, **{**RULES, "pairs_per_query": 9, **rules}).pairs
+    return [pair.rejected for pair in pairs]
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize(
+    ("order", "draw", "expected"),
+    [
+        ("wrong_first", "shortest", [7, 8, 5, 6, 4]),
+        ("wrong_first", "longest", [8, 7, 4, 6, 5]),
+        ("longer_first", "shortest", [5, 6, 4, 7, 8]),
+        ("longer_first", "longest", [4, 6, 5, 8, 7]),
+        ("random", "shortest", [7, 5, 6, 4, 8]),
+        ("random", "longest", [8, 4, 6, 5, 7]),
+    ],
+)
+def test_order_and_draw_say_which_is_rejected_first(seed, order, draw, expected):
+    assert rejected(MIXED, seed=seed, rejected_order=order, rejected_draw=draw) == expected
+
+
+def test_in_turn_takes_the_extreme_of_each_kind():
+    found = {tuple(rejected(MIXED, seed=seed, rejected_draw="longest")) for seed in range(20)}
+    assert found == {(8, 4, 7, 6, 5), (4, 8, 6, 7, 5)}
+
+
+def test_wrong_first_draws_among_the_wrong_ones():
+    drawn = Counter(rejected(MIXED, seed=seed, rejected_order="wrong_first")[0] for seed in range(400))
+    assert drawn.keys() == {7, 8}
+    assert 160 < drawn[7] < 240
+
+
+def test_random_order_draws_each_response_alike():
+    drawn = Counter(rejected(MIXED, seed=seed, rejected_order="random")[0] for seed in range(1000))
+    assert drawn.keys() == {4, 5, 6, 7, 8}
+    assert all(150 < count < 250 for count in drawn.values())  # 200 +- 4 standard deviations
+
+
+# --- what is refused ---
+
+
+def test_a_shorter_wrong_response_is_rejected_unless_the_chosen_one_must_not_be_longer():
+    samples = right(10, 10, 10) + wrong(5)
+    assert shortest_correct(samples, **RULES).pairs == (Pair(0, 3, "wrong"),)
+    assert shortest_correct(samples, **RULES, refuse_longer_chosen=True) == ((), "refused", {"chosen_longer": 1})
+    samples = right(10, 10, 10, 10, 10, 10) + wrong(5, 10)
+    assert shortest_correct(samples, **RULES, refuse_longer_chosen=True).pairs == (Pair(0, 7, "wrong"),)
+
+
+@pytest.mark.parametrize("same", ["It is 7.", " it  is\n7. ", "IT IS ７."])
+def test_sides_that_say_the_same_letter_for_letter_are_refused(same):
+    samples = [sample(10, True, answer="It is 7."), sample(30, True, answer=same)]
+    assert shortest_correct(samples, **RULES) == ((), "refused", {"same_text": 1})
+
+
+def test_the_same_answer_after_another_thinking_is_refused_only_where_thinking_is_not_trained():
+    def samples(num_untrained):
+        return [
+            sample(length, True, answer="7", thinking=thinking, num_untrained=num_untrained)
+            for length, thinking in ((10, "short"), (30, "much longer"))
+        ]
+
+    assert shortest_correct(samples(0), **RULES).pairs == (Pair(0, 1, "longer"),)
+    assert shortest_correct(samples(5), **RULES).refused == {"same_text": 1}
+
+
+def test_a_side_of_which_nothing_is_trained_is_refused():
+    samples = [sample(10, True, thinking="t", num_untrained=8), sample(30, False, thinking="t", num_untrained=30)]
+    assert shortest_correct(samples, **RULES | {"min_correct_share": 0.0}).refused == {"untrained": 1}
+
+
+def test_a_wrong_response_of_the_highest_reward_is_counted_and_not_chosen():
+    samples = [
+        sample(10, True, reward=1.0, language=1),
+        sample(11, True, reward=0.5, language=1),
+        sample(12, False, reward=2.0, language=1),
+    ]
+    outcome = hybrid(samples, pairs_per_query=3, seed=0)
+    assert sorted(outcome.pairs) == [Pair(0, 1, "preference"), Pair(0, 2, "wrong")]
+    assert outcome.refused == {"chosen_wrong": 1}
 
 
 # --- stage 2 ---------------------------------------------------------------------------------------------------------
@@ -178,7 +281,8 @@ def test_equal_rewards_are_chosen_from_evenly():
         ([sample(10, False, language=1)], "no_correct"),
         ([sample(10, True, language=1, is_truncated=True)], "no_correct"),
         ([sample(10, None), sample(10, None)], "unscorable"),
-        ([sample(9, True, language=1, first_token=7), sample(9, False, language=1, first_token=7)], "identical"),
+        ([sample(9, True, language=1, first_token=7), sample(9, False, language=1, first_token=7)], "refused"),
+        ([sample(10, True, language=1)], "one_response"),
     ],
 )
 def test_responses_that_are_alike_or_bad_are_skipped(samples, reason):
@@ -207,11 +311,20 @@ def check(samples, outcome, limit):
         assert not chosen.is_wrong
         assert not chosen.attempt.is_truncated
         assert chosen.token_ids != rejected.token_ids
+        assert chosen.trained_text != rejected.trained_text
 
 
-@given(groups, st.integers(1, 3), st.floats(0, 1), st.integers())
-def test_shortest_correct_never_chooses_what_is_not_known_to_be_right(samples, limit, share, seed):
+@given(
+    groups,
+    st.integers(1, 3),
+    st.floats(0, 1),
+    st.integers(),
+    st.sampled_from(["in_turn", "wrong_first", "longer_first", "random"]),
+    st.sampled_from(["random", "shortest", "longest"]),
+)
+def test_shortest_correct_never_chooses_what_is_not_known_to_be_right(samples, limit, share, seed, order, draw):
     rules = {"min_correct_share": share, "min_length_ratio": 1.5, "pairs_per_query": limit, "seed": seed}
+    rules |= {"rejected_order": order, "rejected_draw": draw}
     outcome = shortest_correct(samples, **rules)
     check(samples, outcome, limit)
     for pair in outcome.pairs:

@@ -28,6 +28,30 @@ def test_nothing_is_said_about_data_that_is_not_there(said):
     assert said() == {}
 
 
+@pytest.mark.parametrize("refused", [{}, {"chosen_wrong": 3, "same_text": 1}])
+def test_pairs_are_summed_up_and_rewards_that_prefer_wrong_responses_are_called_out(said, refused):
+    made = {
+        "pairs": 10,
+        "queries": 12,
+        "reused": 2,
+        "reasons": {"longer": 6, "wrong": 2},
+        "chosen_length": 40.0,
+        "rejected_length": 60.0,
+        "both_correct": 0.75,
+        "refused": refused,
+    }
+    found = said(manifest={"stage": "pairs", "notes": {"pairs": made}})
+    assert (
+        found.items()
+        >= {
+            "10 pairs of 12 queries, 2 reused; rejected: 6 longer, 2 wrong": True,
+            "40 tokens chosen, 60 rejected; both sides right in 75.0 % of the pairs": True,
+        }.items()
+    )
+    warnings = [text for text, is_fine in found.items() if not is_fine]
+    assert warnings == (["the highest reward went to a wrong response at 3 queries"] if refused else [])
+
+
 def test_weights_in_sync_are_reported_with_the_largest_mismatch(said):
     rows = [
         {"step": step, "rollout/weights_in_sync": 1, "rollout/mismatch_kl": kl}

@@ -2,6 +2,8 @@
 
 import json
 import re
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import pytest
 
 from rewards import Attempt, make_attempt
 from rewards._judge.endpoint import JudgeRefusedError
-from rewards._judge.ledger import JudgeDownError
+from rewards._judge.ledger import JudgeDownError, Ledger
 from rewards.preference import PairwiseJudge, SilentJudgeError
 from tests.rewards.judge_server import BROKEN, Reply, Server, says, serve
 
@@ -158,3 +160,27 @@ def test_what_is_too_long_to_be_shown_has_no_score_and_the_others_have_theirs(tm
 def test_settings_that_make_no_sense_are_refused(build: Callable[[], object], need: str) -> None:
     with pytest.raises(ValueError, match=need):
         build()
+
+
+def test_an_endpoint_that_was_down_is_waited_for_while_somebody_tries_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.gave_up(began_at=time.time(), reason="it was down")
+    in_31_s = time.time() + 31
+    monkeypatch.setattr(time, "time", lambda: in_31_s)
+    ledger.check_is_up()  # somebody tries it
+    with serve(longer) as server:
+        reward = judge(server, tmp_path, timeout_s=120)
+        done: list[float | None] = []
+        waiting = threading.Thread(target=lambda: done.extend(one.score for one in reward(group("a", "aa"))))
+        waiting.start()
+        waiting.join(timeout=1)
+        assert waiting.is_alive()
+        assert not server.requests
+        ledger.answered()
+        waiting.join(timeout=60)
+    assert done == [0.0, 1.0]
+    ledger.gave_up(began_at=time.time() + 1, reason="it was down again")
+    with pytest.raises(JudgeDownError, match="it was down again; it is left alone"):
+        judge("http://127.0.0.1:9/v1", tmp_path, timeout_s=0.3)(group("a", "aaa"))

@@ -2,12 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 import rewards
 from posttrain.recipe import GradingSection
+from rewards.contract import grades_groups
 from rewards.math_answer import math_answer
 
 README = Path(rewards.__file__).with_name("README.md").read_text(encoding="utf-8")
@@ -21,7 +23,7 @@ def block(start: str) -> str:
 
 def test_the_reward_in_fifteen_lines_passes_its_own_test() -> None:
     scope: dict[str, object] = {}
-    exec(compile(block("python"), "README.md", "exec"), scope)
+    exec(compile(block("python\nfrom dataclasses"), "README.md", "exec"), scope)
     tests = [value for name, value in scope.items() if name.startswith("test_") and callable(value)]
     assert tests
     for test in tests:
@@ -30,11 +32,19 @@ def test_the_reward_in_fifteen_lines_passes_its_own_test() -> None:
 
 def test_the_recipe_names_the_reward_that_the_code_defines() -> None:
     scope: dict[str, object] = {}
-    exec(compile(block("python"), "README.md", "exec"), scope)
+    exec(compile(block("python\nfrom dataclasses"), "README.md", "exec"), scope)
     entry = yaml.safe_load(block("yaml\nrewards"))["rewards"][1]
     reward = scope[entry["use"].split(":")[1]]
     assert callable(reward)
     assert reward(**entry["args"])(rewards.make_attempt("Over.", {})).score == 1.0
+
+
+def test_the_group_reward_finds_the_shortest_answer() -> None:
+    scope: dict[str, Any] = {}
+    exec(compile(block("python\nfrom collections.abc import Sequence"), "README.md", "exec"), scope)
+    assert grades_groups(scope["Briefest"]())
+    group = [rewards.make_attempt(answer, {}) for answer in ("It is 4.", "4")]
+    assert [verdict.score for verdict in scope["Briefest"]()(group)] == [0.0, 1.0]
 
 
 def test_the_grading_section_shows_the_defaults() -> None:
