@@ -33,6 +33,7 @@ TALK = {
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
 SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model")
+REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
 CHECK = "posttrain.check:check_recipe"
 DEMO = "posttrain.demo.conductor:run_demo"
@@ -78,6 +79,11 @@ def _run(args: argparse.Namespace) -> None:
     if args.command == "demo":
         prepare_environment()
         _load(DEMO)(args.root, args.seed)
+    elif args.command == "report" and args.recipe.is_dir():
+        prepare_environment()
+        _load(REPORT_FOLDERS)([args.recipe, *map(Path, args.overrides)], args.out)
+    elif args.command == "report" and args.out is not None:
+        raise UserError("--out is for run folders; a recipe says where its report goes, or run=FOLDER does")
     elif args.command == "compare":
         prepare_environment()
         _load(COMPARE)(args.first, args.second, args.decodings and tuple(args.decodings))
@@ -146,6 +152,8 @@ def _parser() -> argparse.ArgumentParser:
         _add_recipe(command)
         command.add_argument("--resume", action="store_true", help="go on with an unfinished run of this recipe")
         command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
+        if name == "report":
+            _add_folders(command)
     _add_compare(commands.add_parser("compare", help="tell two evaluations apart, question by question"))
     check = commands.add_parser("check", help="check a recipe, its data and its plugins without training")
     _add_recipe(check)
@@ -174,6 +182,15 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--decodings", nargs=2, metavar=("A", "B"), help="one of each run (default: each with its namesake)"
     )
+
+
+def _add_folders(command: argparse.ArgumentParser) -> None:
+    command.usage = (
+        "posttrain report RECIPE [key=value ...]\n       posttrain report RUN_DIR [RUN_DIR ...] [--out FILE]"
+    )
+    command.epilog = "RUN_DIR: a run folder, or one that has the runs of a pipeline below it; several are compared"
+    where = "where the page about run folders goes (default: report.html, in the folder where there is one)"
+    command.add_argument("--out", type=Path, metavar="FILE", help=where)
 
 
 def _add_rewards(command: argparse.ArgumentParser) -> None:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import NamedTuple
 
-from posttrain.report.load import Row, StageRun
+from posttrain.report.evaluation import Row
+from posttrain.report.load import StageRun
 from posttrain.report.words import LANGUAGES, number
 
 LONGEST_TEXT = 20_000  # characters of one message, thinking or answer that the page shows
@@ -28,7 +29,8 @@ def interleave(stages: Sequence[StageRun]) -> list[Row]:
 
 def filters(conversations: Sequence[Row]) -> list[Filter]:
     """The selectors that these conversations call for; one with a single choice is left out."""
-    labels = {"stage": "Stage", "mode": "Mode", "judged": "Outcome", "language": "Language", "source": "From"}
+    labels = {"stage": "Stage", "mode": "Mode", "judged": "Outcome", "group_type": "Group", "language": "Language"}
+    labels |= {"source": "From"}
     offered = []
     for key, label in labels.items():
         values = list(dict.fromkeys(str(each[key]) for each in conversations if each.get(key)))
@@ -48,6 +50,8 @@ def facts(sample: Row) -> list[str]:
         said.append(f"{sample['num_tokens']} tokens")
     if sample.get("is_truncated"):
         said.append("cut off")
+    if sample.get("side"):
+        said.append(str(sample["side"]))
     if sample.get("group_type"):
         said.append(f"group {_written('group_type', sample['group_type'])}")
     for key in ("reward", "advantage"):

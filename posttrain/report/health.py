@@ -18,8 +18,9 @@ WARM_UP_SHARE = 0.05  # the first steps, whose norms are large in every healthy 
 ADHERENCE = 0.95  # below this share of answers in the right mode the modes are collapsing
 CONSISTENCY = 0.9  # below this share of answers in the question's language
 TRUNCATION = 0.05  # above this share of answers that ran out of tokens
+LOOPING = 0.02  # above this share of answers that go in circles
 REWARD_KEPT = 0.8  # a reward that ends below this share of its best fell
-MISMATCH_KL = 0.01  # above this, rollouts come from a visibly different policy than the one that is trained
+MISMATCH_KL = {"float32": 1e-5, "bfloat16": 5e-3, "float16": 5e-3}  # nats a token, where the recipe names no limit
 RATIO_SLACK = 0.05  # how far the realised token ratio may be from the asked one, relatively
 
 
@@ -47,6 +48,7 @@ def findings(stage: StageRun) -> list[Finding]:
         _modes,
         _language,
         _cut,
+        _loops,
     )
     found = [finding for check in checks for finding in check(stage)]
     return sorted(found, key=lambda finding: finding.is_fine)
@@ -87,23 +89,25 @@ def _ratio(stage: StageRun) -> Iterator[Finding]:
         yield Finding(True, f"realised token ratio, reasoning to non-reasoning, {realised:.2f}")
     else:
         is_near = abs(realised / asked - 1) <= RATIO_SLACK
-        yield Finding(is_near, f"realised token ratio {realised:.2f}, asked for {asked:.2f}")
+        slack = "" if is_near else f"; more than {percent(RATIO_SLACK)} % off"
+        yield Finding(is_near, f"realised token ratio {realised:.2f}, asked for {asked:.2f}{slack}")
 
 
 def _weights(stage: StageRun) -> Iterator[Finding]:
     synced, mismatch = _values(stage, "rollout/weights_in_sync"), _values(stage, "rollout/mismatch_kl")
+    limit = mismatch_limit(stage)
     worst = max(mismatch, key=lambda point: point[1], default=None)
-    largest = f": largest mismatch KL {number(worst[1])}" if worst else ""
+    largest = f": largest mismatch KL {number(worst[1])} nats a token" if worst else ""
+    largest += f", limit {number(limit)}" if worst and limit is not None else ""
     stale = [step for step, value in synced if not value]
     if stale:
-        text = f"stale weights: the rollout engine was out of sync at {_steps(stale)} of {len(synced)}{largest}"
+        text = f"rollout and trainer disagree, as with stale weights: at {_steps(stale)} of {len(synced)}{largest}"
         yield Finding(False, text)
+    elif worst and limit is not None and worst[1] > limit:
+        yield Finding(False, f"rollout and trainer disagree, most at step {worst[0]}{largest}")
     elif synced:
         yield Finding(True, f"weights in sync at every step{largest}")
-    if worst and worst[1] > MISMATCH_KL:
-        text = f"rollouts drift from the trained policy: mismatch KL reached {number(worst[1])} at step {worst[0]}"
-        yield Finding(False, text)
-    elif worst and not synced:
+    elif worst:
         yield Finding(True, f"rollouts match the trained policy{largest}")
 
 
@@ -116,7 +120,7 @@ def _gradients(stage: StageRun) -> Iterator[Finding]:
     if spikes:
         step, value = max(spikes, key=lambda point: point[1])
         more = f", {len(spikes)} spikes in all" if len(spikes) > 1 else ""
-        times = f"{value / typical:.0f} times the median"
+        times = f"{value / typical:.0f} times the median, limit {SPIKE:g}"
         yield Finding(False, f"gradient norm spiked at step {step}: {number(value)}, {times}{more}")
     else:
         largest = max(value for _, value in values)
@@ -135,7 +139,8 @@ def _reward(stage: StageRun) -> Iterator[Finding]:
     best, step = max((fmean(value for _, value in window), window[0][0]) for window in windows)
     if best > 0 and end < REWARD_KEPT * best:
         name = "RL instability" if _spikes(stage) or _rose(stage, "kl") else "reward fell"
-        yield Finding(False, f"{name}: {_name(key)} was {number(best)} around step {step} and ended at {number(end)}")
+        fell = f"{_name(key)} was {number(best)} around step {step} and ended at {number(end)}"
+        yield Finding(False, f"{name}: {fell}, below {percent(REWARD_KEPT)} % of its best")
     else:
         yield Finding(True, f"{_name(key)} {_moved(start, end)}")
 
@@ -161,7 +166,7 @@ def _made_pairs(stage: StageRun) -> Iterator[Finding]:
     )
     lengths = f"{number(made['chosen_length'])} tokens chosen, {number(made['rejected_length'])} rejected"
     yield Finding(True, f"{lengths}; both sides right in {percent(made['both_correct'])} % of the pairs")
-    if contradicting := made["refused"].get("chosen_wrong"):
+    if contradicting := made.get("refused", {}).get("chosen_wrong"):
         yield Finding(False, f"the highest reward went to a wrong response at {contradicting} queries")
 
 
@@ -179,29 +184,38 @@ def _pairs(stage: StageRun) -> Iterator[Finding]:
 def _modes(stage: StageRun) -> Iterator[Finding]:
     for share, where in _worst(stage, "mode_adherence", lowest=True):
         name = "mode adherence" if share >= ADHERENCE else "mode collapse: adherence only"
-        yield Finding(share >= ADHERENCE, f"{name} {percent(share)} % ({where})")
+        yield Finding(share >= ADHERENCE, f"{name} {percent(share)} %, limit {percent(ADHERENCE)} % ({where})")
 
 
 def _language(stage: StageRun) -> Iterator[Finding]:
     for share, where in _worst(stage, "language_consistency", lowest=True):
-        yield Finding(share >= CONSISTENCY, f"answers in the question's language: {percent(share)} % ({where})")
+        text = f"answers in the question's language: {percent(share)} %, limit {percent(CONSISTENCY)} % ({where})"
+        yield Finding(share >= CONSISTENCY, text)
 
 
 def _cut(stage: StageRun) -> Iterator[Finding]:
     for share, where in _worst(stage, "truncated", lowest=False):
         if share > TRUNCATION:
-            yield Finding(False, f"{percent(share)} % of the answers ran out of tokens ({where})")
+            text = f"truncation: {percent(share)} % of the answers ran out of tokens, limit {percent(TRUNCATION)} %"
+            yield Finding(False, f"{text} ({where})")
+
+
+def _loops(stage: StageRun) -> Iterator[Finding]:
+    for share, where in _worst(stage, "looping", lowest=False):
+        if share > LOOPING:
+            text = f"degeneration: {percent(share)} % of the answers go in circles, limit {percent(LOOPING)} %"
+            yield Finding(False, f"{text} ({where})")
+
+
+def mismatch_limit(stage: StageRun) -> float | None:
+    """How far rollout and trainer may disagree in this run, in nats a token; None where its recipe does not say."""
+    asked = _said(stage, "trainer", "max_mismatch_kl")
+    return float(asked) if isinstance(asked, int | float) else MISMATCH_KL.get(str(_said(stage, "model", "dtype")))
 
 
 def asked_ratio(stage: StageRun) -> float | None:
     """The reasoning to non-reasoning token ratio that the recipe asks for, None where it asks for none."""
-    try:
-        recipe = yaml.safe_load(stage.recipe)
-    except yaml.YAMLError:
-        return None
-    shares: Any = recipe
-    for key in ("mixer", "args", "shares"):
-        shares = shares.get(key) if isinstance(shares, dict) else None
+    shares = _said(stage, "mixer", "args", "shares")
     if not isinstance(shares, dict):
         return None
     # A mode with shares of domains has its own under `share`.
@@ -212,12 +226,27 @@ def asked_ratio(stage: StageRun) -> float | None:
     return None
 
 
+def _said(stage: StageRun, *keys: str) -> Any:
+    """What the recipe says under these keys, None where it says nothing."""
+    try:
+        section = yaml.safe_load(stage.recipe)
+    except yaml.YAMLError:
+        return None
+    for key in keys:
+        section = section.get(key) if isinstance(section, dict) else None
+    return section
+
+
 def _worst(stage: StageRun, metric: str, *, lowest: bool) -> Iterator[tuple[float, str]]:
-    decodings = stage.evaluation.decodings.values() if stage.evaluation else ()
+    # What a budget cut short is a point of a curve, not a fault of the model.
+    evaluation = stage.evaluation
+    decodings = (
+        [each for each in evaluation.decodings.values() if each.name not in evaluation.limited] if evaluation else []
+    )
     measured = [(interval.mean, each.name) for each in decodings if (interval := each.metric(metric))]
     if measured:
         share, where = (min if lowest else max)(measured)
-        yield share, f"{where}, the lowest of {len(measured)} decodings" if lowest and len(measured) > 1 else where
+        yield share, f"{where}, the worst of {len(measured)} decodings" if len(measured) > 1 else where
 
 
 def _spikes(stage: StageRun) -> list[tuple[int, float]]:

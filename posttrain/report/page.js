@@ -38,20 +38,27 @@
   };
   tabs.forEach((tab) => tab.addEventListener("click", () => open(tab)));
 
-  const filters = [...document.querySelectorAll("[data-filter]")];
-  if (!filters.length) return;
+  const form = document.querySelector(".filters");
+  if (!form) return;
+  const filters = [...form.querySelectorAll("[data-filter]")];
+  const search = form.querySelector("input");
   const articles = [...document.querySelectorAll("article")];
+  const words = new Map(articles.map((article) => [article, article.textContent.toLowerCase()]));
   const more = document.querySelector(".more");
   let limit = PAGE_SIZE;
   const filter = () => {
-    const fits = (article) => filters.every(({ value, dataset }) => !value || article.dataset[dataset.filter] === value);
+    const wanted = search.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const fits = (article) =>
+      filters.every(({ value, dataset }) => !value || article.dataset[dataset.filter] === value)
+      && wanted.every((word) => words.get(article).includes(word));
     const matches = articles.filter(fits);
     const shown = new Set(matches.slice(0, limit));
     articles.forEach((article) => { article.hidden = !shown.has(article); });
-    document.querySelector(".filters output").textContent = `${shown.size} of ${matches.length} shown`;
+    form.querySelector("output").textContent = matches.length ? `${shown.size} of ${matches.length} shown` : "none fits";
     more.hidden = shown.size === matches.length;
   };
-  filters.forEach((each) => each.addEventListener("change", () => { limit = PAGE_SIZE; filter(); }));
+  form.addEventListener("input", () => { limit = PAGE_SIZE; filter(); });
+  form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => { limit += PAGE_SIZE; filter(); });
   filter();
 })();

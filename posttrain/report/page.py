@@ -11,12 +11,16 @@ from plotly.offline import get_plotlyjs
 
 from posttrain.errors import UserError
 from posttrain.report import conversations
-from posttrain.report.charts import Chart, Figure, language_charts, stage_charts
+from posttrain.report.charts import stage_charts
+from posttrain.report.evaluation_charts import budget_chart, group_charts, heat_maps
+from posttrain.report.figures import Chart, Figure
 from posttrain.report.health import asked_ratio, findings
 from posttrain.report.load import StageRun
+from posttrain.report.modes import mode_table
 from posttrain.report.provenance import provenance
 from posttrain.report.summary import summary
 from posttrain.report.table import COLUMNS, decoding_names, row_blocks
+from posttrain.report.words import listing
 from posttrain.runs import write_text_atomically
 
 HERE = Path(__file__).parent
@@ -68,9 +72,13 @@ def _render(stages: Sequence[StageRun], title: str) -> str:
         stages=stages,
         columns=COLUMNS,
         blocks=row_blocks(stages),
+        has_pipelines=len({stage.pipeline for stage in stages}) > 1,
         has_evaluation=bool(decoding_names(stages)),
-        languages=language_charts(stages),
-        curves=[stage_charts(stage, asked_ratio=asked_ratio(stage)) for stage in stages],
+        modes=mode_table(stages),
+        groups=group_charts(stages),
+        budgets=budget_chart(stages),
+        heat_maps=heat_maps(stages),
+        curves=_curves(stages),
         conversations=shown,
         filters=conversations.filters(shown),
         health=health,
@@ -80,6 +88,20 @@ def _render(stages: Sequence[StageRun], title: str) -> str:
         style=Markup(_read("page.css")),
         scripts=[(Markup(script), _hash(script)) for script in scripts],
     )
+
+
+def _curves(stages: Sequence[StageRun]) -> list[tuple[str, list[Chart]]]:
+    """(heading, charts) of each stage that logged any; runs of one place share them."""
+    places: dict[str, list[StageRun]] = {}
+    for stage in stages:
+        places.setdefault(stage.place or stage.name, []).append(stage)
+    curves = []
+    for alike in places.values():
+        logged = [stage for stage in alike if stage.metrics]
+        ratios = [ratio for stage in logged if (ratio := asked_ratio(stage)) is not None]
+        if charts := stage_charts(logged, asked_ratios=ratios):
+            curves.append((listing([stage.name for stage in logged]), charts))
+    return curves
 
 
 def _about(name: str, stages: Sequence[StageRun]) -> str:

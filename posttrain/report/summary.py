@@ -1,8 +1,10 @@
 """The page's first paragraph: what was run and what came of it."""
 
 from collections.abc import Sequence
+from itertools import groupby
 
-from posttrain.report.load import Decoding, StageRun
+from posttrain.report.evaluation import Decoding
+from posttrain.report.load import StageRun
 from posttrain.report.words import count, duration, listing, percent
 
 
@@ -12,10 +14,15 @@ def summary(stages: Sequence[StageRun]) -> str:
     took = sum(float(stage.manifest.get("seconds") or 0) for stage in stages)
     ran = f"{len(stages)} stages: {names}" if len(stages) > 1 else names
     ran += f", run in {duration(took)}" if took else ""
-    evaluated = [stage for stage in stages if stage.evaluation]
-    if len(evaluated) > 1:
-        return f"{ran}. {_change(evaluated[0], evaluated[-1])}".strip()
-    return f"{ran}. {_level(evaluated[0]) if evaluated else ''}".strip()
+    said = [f"{ran}."]
+    for _, pipeline in groupby(stages, key=lambda stage: stage.pipeline):
+        evaluated = [stage for stage in pipeline if stage.evaluation]
+        comparable = [stage for stage in evaluated[1:] if _leading(evaluated[0], stage)]
+        if comparable:
+            said.append(_change(evaluated[0], comparable[-1]))
+        elif evaluated:
+            said.append(_level(evaluated[0]))
+    return " ".join(filter(None, said))
 
 
 def _level(stage: StageRun) -> str:

@@ -12,7 +12,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from posttrain.report.load import Interval, StageRun
+from posttrain.report.evaluation import Interval
+from posttrain.report.load import StageRun
 from posttrain.report.words import NOTHING, count, percent, signed
 
 NOT_EVALUATED = "not evaluated"
@@ -64,25 +65,33 @@ class StageRow:
 
 
 def decoding_names(stages: Sequence[StageRun]) -> list[str]:
-    """Every decoding that some stage was evaluated with, in order of appearance."""
-    return list(dict.fromkeys(name for stage in stages if stage.evaluation for name in stage.evaluation.decodings))
+    """Every decoding that some stage was evaluated with, in order of appearance; not the points of budget curves."""
+    evaluations = [stage.evaluation for stage in stages if stage.evaluation]
+    return list(dict.fromkeys(name for each in evaluations for name in each.decodings if name not in each.limited))
 
 
 def stage_rows(stages: Sequence[StageRun]) -> list[StageRow]:
-    """Rows by decoding, then by stage; a delta is taken against the last stage before it that has the number."""
+    """Rows by decoding, then by stage, those that were evaluated; every stage where none was.
+
+    A delta is taken against the last stage before it, in the same pipeline, that has the number.
+    """
     rows = []
-    for name in decoding_names(stages) or [NOT_EVALUATED]:
-        before: dict[str, Interval] = {}
+    names = decoding_names(stages)
+    for name in names:
+        before: dict[tuple[str, str], Interval] = {}
         for stage in stages:
             decoding = stage.decoding(name)
+            if decoding is None:
+                continue
             cells: list[Cell | None] = []
             for column in COLUMNS:
-                interval = decoding.metric(column.key) if decoding else None
-                cells.append(None if interval is None else _cell(column, interval, before.get(column.key)))
+                interval = decoding.metric(column.key)
+                place = stage.pipeline, column.key
+                cells.append(None if interval is None else _cell(column, interval, before.get(place)))
                 if interval is not None:
-                    before[column.key] = interval
+                    before[place] = interval
             rows.append(StageRow(name, stage.name, tuple(cells)))
-    return rows
+    return rows if names else [StageRow(NOT_EVALUATED, stage.name, (None,) * len(COLUMNS)) for stage in stages]
 
 
 def row_blocks(stages: Sequence[StageRun]) -> list[tuple[str, list[StageRow]]]:

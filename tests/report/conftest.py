@@ -13,6 +13,7 @@ from posttrain.report.load import StageRun, load_stage
 
 STAGES = ("SFT", "AGAPO", "SimPER stage 1", "SimPER stage 2")
 KINDS = {"SFT": "sft", "AGAPO": "rl", "SimPER stage 1": "pref", "SimPER stage 2": "pref"}
+FOLDERS = {"SFT": "sft", "AGAPO": "rl", "SimPER stage 1": "pref-stage1", "SimPER stage 2": "pref-stage2"}
 DECODINGS = (
     ("reasoning, greedy", "reasoning", 0.0),
     ("reasoning, T=0.6", "reasoning", 0.6),
@@ -39,6 +40,7 @@ trainer:
   learning_rate: 3.0e-4
   max_steps: 45
 """
+EVALUATION_RECIPE = "stage: eval\nrun: runs/demo/{folder}\nmodel: {{path: runs/demo/{of}/model}}\n"
 
 
 def write_run(folder: Path, name: str, *, num_samples: int = 160, seed: int = 0) -> Path:
@@ -54,11 +56,15 @@ def write_run(folder: Path, name: str, *, num_samples: int = 160, seed: int = 0)
     return folder
 
 
-def write_evaluation(folder: Path, name: str, *, num_samples: int = 90) -> Path:
-    """An evaluation's run folder of the stage `name`."""
+def write_evaluation(
+    folder: Path, name: str, *, of: str = "", content: dict[str, Any] | None = None, num_samples: int = 90
+) -> Path:
+    """An evaluation's run folder of the stage `name`, whose run folder has the name `of`."""
     folder.mkdir(parents=True)
     rng = random.Random(f"evaluation {name}")
-    content = evaluation(name)
+    content = content or evaluation(name)
+    (folder / "recipe.yaml").write_text(EVALUATION_RECIPE.format(folder=folder.name, of=of or name), encoding="utf-8")
+    (folder / "manifest.json").write_text(json.dumps(manifest("eval")), encoding="utf-8")
     (folder / "eval.json").write_text(json.dumps(content), encoding="utf-8")
     names = [decoding["name"] for decoding in content["decodings"]]
     rows = [sample(rng, name, step=0) | {"decoding": names[index % len(names)]} for index in range(num_samples)]
@@ -123,10 +129,13 @@ def rl_metrics(rng: random.Random) -> list[dict[str, Any]]:
                 "groups/mixed": 1 - correct - wrong,
                 "groups/all_wrong": wrong,
                 "completions/mean_length": 52 + 8 * right + rng.gauss(0, 0.8),
-                "completions/mean_thinking_tokens": 43 + 8 * right + rng.gauss(0, 0.8),
+                "length/thinking": 43 + 8 * right + rng.gauss(0, 0.8),
+                "length/answer": 7.0 + rng.gauss(0, 0.1),
+                **{f"outcome/language/{code}": right + rng.gauss(0, 0.03) for code in QUESTIONS},
+                **{f"outcome/domain/{domain}": right + rng.gauss(0, 0.03) for domain in ("code", "math")},
                 "kl": 0.004 * step,
                 "entropy": 0.55 - 0.25 * step / 45 + rng.gauss(0, 0.01),
-                "rollout/mismatch_kl": 0.0002 + abs(rng.gauss(0, 0.00004)),
+                "rollout/mismatch_kl": 2e-7 + abs(rng.gauss(0, 4e-8)),
                 "rollout/weights_in_sync": 1,
                 "advantage/all_wrong_mean": -0.1,
                 "grad_norm": 0.4 + abs(rng.gauss(0, 0.05)),
@@ -197,23 +206,81 @@ def evaluation(name: str) -> dict[str, Any]:
             size = 600 if group == "all" else 200
             accuracy = ACCURACY[name] * (1 if mode == "reasoning" else 0.4) - 0.02 * (shift - 1) * (group != "all")
             thinking = 0.0 if mode == "non_reasoning" else (46.2, 48.9, 39.4, 39.1)[stage] + temperature
-            groups[group] = {
-                "n": size,
-                "accuracy": share(accuracy, size),
-                "thinking_tokens": {"mean": thinking, "low": thinking * 0.98, "high": thinking * 1.02},
-                "answer_tokens": {"mean": 6.7, "low": 6.6, "high": 6.8},
-                "mode_adherence": share(0.998, size),
-                "language_consistency": share(0.85 + 0.04 * stage - (0.1 if temperature else 0), size),
-                "truncated": share(0.01, size),
-            }
-        entry = {"name": decoding, "mode": mode, "temperature": temperature, "top_p": 0.95, "samples": 1}
-        decodings.append(entry | {"groups": groups})
+            groups[group] = metrics(size, accuracy, thinking, 0.85 + 0.04 * stage - (0.1 if temperature else 0))
+        decodings.append(entry(decoding, mode, temperature, groups))
     return {"model": f"runs/demo/{name}/model", "label": name, "questions": 600, "decodings": decodings}
+
+
+def metrics(size: int, accuracy: float, thinking: float, in_language: float = 1.0) -> dict[str, Any]:
+    return {
+        "n": size,
+        "questions": size,
+        "unscorable": 0,
+        "accuracy": share(accuracy, size),
+        "thinking_tokens": {"mean": thinking, "low": thinking * 0.98, "high": thinking * 1.02},
+        "answer_tokens": {"mean": 6.7, "low": 6.6, "high": 6.8},
+        "mode_adherence": share(0.998, size),
+        "thinks": share(1.0 if thinking else 0.0, size),
+        "language_consistency": share(in_language, size),
+        "truncated": share(0.01, size),
+        "looping": share(0.005, size),
+        "budget_reached": share(0.0, size),
+    }
+
+
+def entry(name: str, mode: str, temperature: float, groups: dict[str, Any], **more: Any) -> dict[str, Any]:
+    content = {"name": name, "mode": mode, "temperature": temperature, "top_p": 0.95, "max_new_tokens": 192}
+    content |= {"thinking_budget": None, "samples": 1, "tokens_per_second": 2710.0}
+    return content | {"latency": {"mean": 0.41, "low": 0.38, "high": 0.44}, "groups": groups} | more
+
+
+def profile() -> dict[str, Any]:
+    """An evaluation of two benchmarks in both modes, several samples a question, with a sweep over budgets."""
+    decodings, points = [], []
+    for budget, accuracy in ((8, 0.31), (16, 0.42), (32, 0.66), (None, 0.75)):
+        name = "reasoning" if budget is None else f"reasoning, budget {budget}"
+        measured = metrics(600, accuracy, min(budget or 99, 39.1))
+        measured |= {"pass_at": {"1": share(accuracy, 600), "4": share(accuracy + 0.15, 600)}}
+        measured |= {"majority": share(accuracy + 0.05, 600)}
+        benchmarks = {"demo": {"groups": {"all": measured}, "cells": []}, "needle": {"groups": {"all": measured}}}
+        benchmarks["needle"]["cells"] = [
+            {"length": length, "depth": depth, **metrics(12, max(0.0, 1 - length / 5000 - depth / 4), 20.0)}
+            for length in (1024, 2048, 4096)
+            for depth in (0.0, 0.5, 1.0)
+        ]
+        groups = {"all": measured, **dict.fromkeys(QUESTIONS, measured)}
+        decodings.append(
+            entry(name, "reasoning", 0.6, groups, benchmarks=benchmarks, thinking_budget=budget, samples=4)
+        )
+        points.append({"decoding": name, "thinking_budget": budget, **measured})
+    direct = metrics(600, 0.28, 0.0)
+    benchmarks = {name: {"groups": {"all": direct}, "cells": []} for name in ("demo", "needle")}
+    decodings.append(entry("non-reasoning", "non_reasoning", 0.6, {"all": direct}, benchmarks=benchmarks))
+    curves = [{"decoding": "reasoning", "points": points}]
+    return {"label": "profile", "questions": 600, "decodings": decodings, "budget_curves": curves}
 
 
 def share(mean: float, size: int) -> dict[str, float]:
     half = 1.96 * math.sqrt(mean * (1 - mean) / size)
     return {"mean": mean, "low": max(0.0, mean - half), "high": min(1.0, mean + half)}
+
+
+def write_pipeline(root: Path, *, seed: int = 0) -> Path:
+    """Run folders of all stages below `root`, each with its evaluation, and the profile of the last model."""
+    for number, name in enumerate(STAGES):
+        run = write_run(root / FOLDERS[name], name, seed=seed)
+        of_run = write_evaluation(root / f"eval-{run.name}", name, of=run.name)
+        start(run, 2 * number)
+        start(of_run, 2 * number + 1)
+    start(write_evaluation(root / "profile", STAGES[-1], of=FOLDERS[STAGES[-1]], content=profile()), 9)
+    return root
+
+
+def start(run: Path, minute: int) -> None:
+    """Let the run say that it was started at that minute."""
+    content = json.loads((run / "manifest.json").read_text())
+    content["started"] = f"2026-03-01T10:{minute:02d}:00+00:00"
+    (run / "manifest.json").write_text(json.dumps(content))
 
 
 @pytest.fixture

@@ -1,7 +1,10 @@
 import pytest
 
+from posttrain.report import health
+from posttrain.report.evaluation import Decoding, Evaluation, Group, Interval
 from posttrain.report.health import asked_ratio, findings
-from posttrain.report.load import Decoding, Evaluation, Group, Interval, StageRun
+from posttrain.report.load import StageRun, load_stage
+from tests.report.conftest import profile
 
 
 @pytest.fixture
@@ -57,17 +60,26 @@ def test_weights_in_sync_are_reported_with_the_largest_mismatch(said):
         {"step": step, "rollout/weights_in_sync": 1, "rollout/mismatch_kl": kl}
         for step, kl in ((1, 0.0003), (2, 0.0002))
     ]
-    assert said(rows) == {"weights in sync at every step: largest mismatch KL 0.0003": True}
+    assert said(rows) == {"weights in sync at every step: largest mismatch KL 0.0003 nats a token": True}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "limit"),
+    [("model: {dtype: bfloat16}", "0.005"), ("{model: {dtype: float32}, trainer: {max_mismatch_kl: 0.001}}", "0.001")],
+)
+def test_a_mismatch_above_the_limit_of_the_recipe_is_told_with_both_numbers(said, recipe, limit):
+    text = f"rollout and trainer disagree, most at step 2: largest mismatch KL 0.02 nats a token, limit {limit}"
+    assert said(curve("rollout/mismatch_kl", [0.0, 0.02, 0.0]), recipe=recipe) == {text: False}
 
 
 def test_stale_weights_are_called_by_name(said):
-    text = "stale weights: the rollout engine was out of sync at 2 steps, first at step 2 of 3"
+    text = "rollout and trainer disagree, as with stale weights: at 2 steps, first at step 2 of 3"
     assert said(curve("rollout/weights_in_sync", [1, 0, 0])) == {text: False}
 
 
 def test_a_gradient_spike_names_its_step_and_size(said):
     assert said(curve("grad_norm", [1.0] * 30 + [8.0] + [1.0] * 9)) == {
-        "gradient norm spiked at step 31: 8, 8 times the median": False
+        "gradient norm spiked at step 31: 8, 8 times the median, limit 5": False
     }
 
 
@@ -84,7 +96,7 @@ def test_numbers_that_are_not_finite_are_reported(said):
 @pytest.mark.parametrize(("ratio", "is_fine"), [(1.5, True), (1.56, True), (1.8, False), (1.2, False)])
 def test_the_token_ratio_is_held_against_the_recipe(said, ratio, is_fine):
     recipe = "mixer: {args: {shares: {reasoning: 3, non_reasoning: 2}}}"
-    text = f"realised token ratio {ratio:.2f}, asked for 1.50"
+    text = f"realised token ratio {ratio:.2f}, asked for 1.50{'' if is_fine else '; more than 5.0 % off'}"
     assert said(curve("tokens/ratio", [9.0, ratio]), recipe=recipe) == {text: is_fine}
 
 
@@ -104,7 +116,7 @@ def test_a_recipe_that_asks_for_no_ratio_has_none(tmp_path, recipe):
 
 def test_a_reward_that_falls_is_instability_when_the_gradients_spike_too(said):
     rewards = [0.4 + 0.03 * step for step in range(10)] + [0.3] * 10
-    fell = "reward was 0.655 around step 9 and ended at 0.3"
+    fell = "reward was 0.655 around step 9 and ended at 0.3, below 80.0 % of its best"
     assert said(curve("reward", rewards)) == {f"reward fell: {fell}": False}
     norms = [1.0] * 12 + [20.0] + [1.0] * 7
     rows = [
@@ -119,13 +131,42 @@ def test_a_reward_that_rises_is_fine(said):
 
 
 def test_mode_adherence_is_the_worst_decodings(said):
-    assert said(evaluation=evaluated(mode_adherence=0.998)) == {"mode adherence 99.8 % (greedy)": True}
-    assert said(evaluation=evaluated(mode_adherence=0.6)) == {"mode collapse: adherence only 60.0 % (greedy)": False}
+    assert said(evaluation=evaluated(mode_adherence=0.998)) == {"mode adherence 99.8 %, limit 95.0 % (greedy)": True}
+    assert said(evaluation=evaluated(mode_adherence=0.6)) == {
+        "mode collapse: adherence only 60.0 %, limit 95.0 % (greedy)": False
+    }
 
 
 def test_truncation_is_only_told_when_it_hurts(said):
     assert said(evaluation=evaluated(truncated=0.01)) == {}
-    assert said(evaluation=evaluated(truncated=0.3)) == {"30.0 % of the answers ran out of tokens (greedy)": False}
+    text = "truncation: 30.0 % of the answers ran out of tokens, limit 5.0 % (greedy)"
+    assert said(evaluation=evaluated(truncated=0.3)) == {text: False}
+
+
+def test_answers_that_go_in_circles_are_degeneration(said):
+    assert said(evaluation=evaluated(looping=0.01)) == {}
+    text = "degeneration: 3.0 % of the answers go in circles, limit 2.0 % (greedy)"
+    assert said(evaluation=evaluated(looping=0.03)) == {text: False}
+
+
+@pytest.mark.slow
+def test_the_limits_are_those_that_training_and_evaluation_go_by():
+    from posttrain.evals import results
+    from posttrain.rl.trainer import MAX_MISMATCH_KL
+
+    assert pytest.approx((results.COLLAPSED, results.TRUNCATED, results.LOOPING)) == (
+        1 - health.ADHERENCE,
+        health.TRUNCATION,
+        health.LOOPING,
+    )
+    assert {str(dtype).removeprefix("torch."): limit for dtype, limit in MAX_MISMATCH_KL.items()} == health.MISMATCH_KL
+
+
+def test_what_a_budget_cut_short_is_no_fault_of_the_model(said, make_evaluation):
+    content = profile()
+    content["decodings"][0]["groups"]["all"]["mode_adherence"] = {"mean": 0.1, "low": 0.1, "high": 0.1}
+    evaluation = load_stage("profile", make_evaluation("SFT", content=content), None).evaluation
+    assert not [text for text in said(evaluation=evaluation) if "collapse" in text]
 
 
 @pytest.mark.parametrize(

@@ -128,11 +128,11 @@ def test_each_chart_has_its_place_and_its_figure(page_of, stages):
 def test_conversations_carry_what_the_filters_look_at(page_of, stages):
     page = page_of(stages)
     keys = [attrs["data-filter"] for attrs in page.all("select")]
-    assert keys == ["stage", "mode", "judged", "language", "source"]
+    assert keys == ["stage", "mode", "judged", "group_type", "language", "source"]
     articles = page.all("article")
     assert len(articles) == sum(len(stage.samples) for stage in stages)
     offered = {attrs.get("value") for attrs in page.all("option")}
-    assert {article[f"data-{key}"] for article in articles for key in keys} <= offered
+    assert {article[f"data-{key}"] for article in articles for key in keys} <= offered  # "" is offered as "all"
 
 
 def test_thinking_is_folded_and_reasons_are_visible(page_of, stages):
@@ -156,7 +156,7 @@ def test_health_recipes_versions_and_hashes_are_told(page_of, stages):
 def test_a_single_run_without_evaluation_metrics_or_samples_makes_a_page(page_of, tmp_path):
     text = page_of([StageRun("SFT", tmp_path, {})]).text
     assert "No stage of this report was evaluated" in text
-    assert "This run logged no metrics" in text
+    assert "These runs logged no metrics" in text
     assert "These runs logged no samples" in text
 
 

@@ -1,8 +1,9 @@
 import pytest
 from rich.console import Console
 
-from posttrain.report.load import Decoding, Evaluation, Group, Interval, StageRun
-from posttrain.report.table import COLUMNS, markdown_table, row_blocks, stage_rows, terminal_table
+from posttrain.report.evaluation import Decoding, Evaluation, Group, Interval
+from posttrain.report.load import StageRun
+from posttrain.report.table import markdown_table, row_blocks, stage_rows, terminal_table
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def test_a_delta_is_taken_against_the_stage_before_and_is_clear_only_when_interv
     assert (third.delta, third.is_clear) == ("−0.7", False)
 
 
-def test_a_stage_without_the_decoding_is_skipped_as_a_baseline_and_shows_nothing(make_stage):
+def test_a_stage_without_the_decoding_has_no_row_and_is_no_baseline(make_stage):
     stages = [make_stage("a", x=(0.1, 0.0, 0.2, 5.0)), make_stage("b"), make_stage("c", x=(0.3, 0.25, 0.35, 4.0))]
     rows = stage_rows(stages)
-    assert rows[1].cells == (None,) * len(COLUMNS)
-    assert [cell.delta for cell in rows[2].cells[:2]] == ["+20.0", "−1.0"]
+    assert [row.stage for row in rows] == ["a", "c"]
+    assert [cell.delta for cell in rows[1].cells[:2]] == ["+20.0", "−1.0"]
 
 
 def test_a_quantity_that_was_not_measured_leaves_its_cell_empty(make_stage):
@@ -52,16 +53,16 @@ def test_a_quantity_that_was_not_measured_leaves_its_cell_empty(make_stage):
 def test_rows_come_in_blocks_of_one_decoding_in_order_of_appearance(make_stage):
     stages = [make_stage("a", x=(0.1, 0.0, 0.2, 5.0)), make_stage("b", y=(0.1, 0.0, 0.2, 5.0), x=(0.1, 0.0, 0.2, 5.0))]
     blocks = [(name, [row.stage for row in rows]) for name, rows in row_blocks(stages)]
-    assert blocks == [("x", ["a", "b"]), ("y", ["a", "b"])]
+    assert blocks == [("x", ["a", "b"]), ("y", ["b"])]
 
 
 def test_the_markdown_table_is_this_one(make_stage):
-    stages = [make_stage("SFT", greedy=(0.465, 0.425, 0.505, 46.24)), make_stage("a|b")]
+    stages = [make_stage("SFT", greedy=(0.465, 0.425, 0.505, 46.24)), make_stage("a|b", greedy=(0.5, 0.4, 0.6, 40.0))]
     assert markdown_table(stages) == (
         "| Decoding | Stage | Accuracy % | Thinking tokens | Right mode % | Right language % |\n"
         "| --- | --- | ---: | ---: | ---: | ---: |\n"
         "| greedy | SFT | 46.5 [42.5, 50.5] | 46.2 | – | – |\n"
-        "|  | a\\|b | – | – | – | – |"
+        "|  | a\\|b | 50.0 [40.0, 60.0] | 40.0 | – | – |"
     )
 
 

@@ -1,0 +1,180 @@
+"""The charts of evaluations: bars by language and benchmark, accuracy against thinking tokens, heat maps of needles."""
+
+from collections.abc import Mapping, Sequence
+from itertools import cycle
+
+from posttrain.report.evaluation import BudgetPoint, Cell, Decoding, Interval
+from posttrain.report.figures import ACCENT, DASHES, FAINT, INK, SERIES, Chart, Figure, layout, rounded
+from posttrain.report.load import StageRun
+from posttrain.report.table import decoding_names
+from posttrain.report.words import LANGUAGES, percent
+
+PERCENT_AXIS = {"range": [0, 102], "tickvals": [0, 25, 50, 75, 100]}
+
+
+def group_charts(stages: Sequence[StageRun]) -> dict[str, list[Chart]]:
+    """By decoding: bars with 95 % intervals, by language and, where there are several, by benchmark."""
+    metrics = {"accuracy": "Accuracy", "language_consistency": "Answers in the question's language"}
+    charts: dict[str, list[Chart]] = {}
+    for name in decoding_names(stages):
+        decodings = [(stage, decoding) for stage in stages if (decoding := stage.decoding(name))]
+        drawn = []
+        for key, title in metrics.items():
+            by_language = [(stage, _of_languages(each, key)) for stage, each in decodings]
+            by_benchmark = [(stage, _of_benchmarks(each, key)) for stage, each in decodings]
+            if figure := _bars(by_language):
+                drawn.append(Chart(f"{title}, by language", "%", figure))
+            has_several = len({benchmark for _, groups in by_benchmark for benchmark in groups}) > 1
+            if has_several and (figure := _bars(by_benchmark)):
+                drawn.append(Chart(f"{title}, by benchmark", "%", figure))
+        if drawn:
+            charts[name] = drawn
+    return charts
+
+
+def budget_chart(stages: Sequence[StageRun]) -> Chart | None:
+    """Accuracy against thinking tokens, a curve for each stage and decoding that was swept; None where none was."""
+    curves = [
+        (stage.name, name, points)
+        for stage in stages
+        if stage.evaluation
+        for name, points in stage.evaluation.budget_curves.items()
+    ]
+    styles = cycle((colour, dash) for dash in DASHES for colour in SERIES)
+    traces = [
+        _curve(f"{stage}, {name}", points) | {"line": {"color": colour, "dash": dash, "width": 2}}
+        for (stage, name, points), (colour, dash) in zip(curves, styles, strict=False)
+    ]
+    if not traces:
+        return None
+    look = layout(".0f", has_legend=True)
+    look["xaxis"] |= {"title": {"text": "mean thinking tokens"}, "rangemode": "tozero", "hoverformat": ".1f"}
+    look["yaxis"] |= PERCENT_AXIS
+    return Chart("Accuracy against thinking tokens", "%", {"data": traces, "layout": look | {"hovermode": "closest"}})
+
+
+def heat_maps(stages: Sequence[StageRun]) -> list[Chart]:
+    """Accuracy over the cells of every benchmark whose cells have two coordinates: one map a stage and decoding."""
+    charts = []
+    for stage in stages:
+        for name in decoding_names([stage]):
+            decoding = stage.decoding(name)
+            for benchmark, cells in decoding.cells.items() if decoding else ():
+                if cells and all(len(cell.at) == 2 for cell in cells):
+                    charts.append(Chart(stage.name, f"{benchmark}, {name}; accuracy in %", _heat_map(cells)))
+    return charts
+
+
+def _of_languages(decoding: Decoding, metric: str) -> dict[str, Interval]:
+    """The languages' metric, where it was measured."""
+    measured = {group: decoding.metric(metric, group) for group in decoding.groups if group != "all"}
+    return {LANGUAGES.get(group, group): interval for group, interval in measured.items() if interval}
+
+
+def _of_benchmarks(decoding: Decoding, metric: str) -> dict[str, Interval]:
+    """The benchmarks' metric, where it was measured."""
+    benchmarks = decoding.benchmarks.items()
+    return {name: group.metrics[metric] for name, group in benchmarks if metric in group.metrics}
+
+
+def _bars(measured: Sequence[tuple[StageRun, Mapping[str, Interval]]]) -> Figure | None:
+    pipelines: dict[str, list[StageRun]] = {}
+    for stage, _ in measured:
+        pipelines.setdefault(stage.pipeline, []).append(stage)
+    hues = dict(zip(pipelines, cycle(SERIES), strict=False))
+    traces = []
+    for stage, points in measured:
+        if points:
+            # One hue a pipeline, stronger with every stage: order is readable without telling colours apart.
+            alike = pipelines[stage.pipeline]
+            strength = 0.3 + 0.7 * (alike.index(stage) + 1) / len(alike)
+            colour = f"{hues[stage.pipeline]}{round(255 * strength):02x}"
+            traces.append(_bar(stage.name, points) | {"marker": {"color": colour}})
+    if not traces:
+        return None
+    look = layout(".0f", has_legend=len(traces) > 1)
+    look["yaxis"] |= PERCENT_AXIS
+    look["xaxis"] = {"color": INK, "fixedrange": True, "showgrid": False, "automargin": True}
+    return {"data": traces, "layout": look | {"bargap": 0.3, "bargroupgap": 0.08, "hovermode": "closest"}}
+
+
+def _bar(stage: str, points: Mapping[str, Interval]) -> Figure:
+    hover = "%{fullData.name}, %{x}<br>%{y:.1f} % [%{customdata[0]:.1f}, %{customdata[1]:.1f}]<extra></extra>"
+    return {
+        "type": "bar",
+        "name": stage,
+        "x": list(points),
+        "y": _percents([interval.mean for interval in points.values()]),
+        "customdata": [_percents(interval[1:]) for interval in points.values()],
+        "error_y": _error_bars(list(points.values())),
+        "hovertemplate": hover,
+    }
+
+
+def _curve(name: str, points: Sequence[BudgetPoint]) -> Figure:
+    intervals = [point.accuracy for point in points]
+    budgets = ["no budget" if point.budget is None else f"budget {point.budget:,}" for point in points]
+    said = [
+        f"{name}<br>{budget}<br>{percent(each.mean)} % [{percent(each.low)}, {percent(each.high)}]"
+        for budget, each in zip(budgets, intervals, strict=True)
+    ]
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "marker": {"size": 7},
+        "x": rounded([point.thinking_tokens.mean for point in points]),
+        "y": _percents([interval.mean for interval in intervals]),
+        "error_y": _error_bars(intervals),
+        "text": said,
+        "hovertemplate": "%{text}<br>%{x:.1f} thinking tokens<extra></extra>",
+    }
+
+
+def _heat_map(cells: Sequence[Cell]) -> Figure:
+    across, down = cells[0].at
+    columns, rows = (sorted({cell.at[key] for cell in cells}) for key in (across, down))
+    at = {(cell.at[down], cell.at[across]): cell for cell in cells}
+    places = [[at.get((row, column)) for column in columns] for row in rows]
+    said = [[_cell_in_words(cell) if cell else "not measured" for cell in line] for line in places]
+    look = layout(".0f", has_legend=False)
+    for axis, key, values in (("xaxis", across, columns), ("yaxis", down, rows)):
+        look[axis] = {"type": "category", "color": INK, "fixedrange": True, "showgrid": False, "automargin": True}
+        look[axis] |= {"title": {"text": key}, "categoryarray": [str(value) for value in values], "ticks": ""}
+    look["yaxis"]["autorange"] = "reversed"
+    trace = {
+        "type": "heatmap",
+        "x": [str(column) for column in columns],
+        "y": [str(row) for row in rows],
+        "z": [[round(100 * cell.accuracy.mean, 1) if cell else None for cell in line] for line in places],
+        "zmin": 0,
+        "zmax": 100,
+        "colorscale": [[0, FAINT], [1, ACCENT]],
+        "showscale": False,
+        "xgap": 2,
+        "ygap": 2,
+        "texttemplate": "%{z:.0f}",
+        "hovertext": said,
+        "hovertemplate": f"{across} %{{x}}, {down} %{{y}}<br>%{{hovertext}}<extra></extra>",
+    }
+    return {"data": [trace], "layout": look | {"hovermode": "closest"}}
+
+
+def _cell_in_words(cell: Cell) -> str:
+    mean, low, high = map(percent, cell.accuracy)
+    return f"{mean} % [{low}, {high}] of {cell.num_answers}"
+
+
+def _error_bars(intervals: Sequence[Interval]) -> Figure:
+    return {
+        "type": "data",
+        "array": _percents([interval.high - interval.mean for interval in intervals]),
+        "arrayminus": _percents([interval.mean - interval.low for interval in intervals]),
+        "color": INK,
+        "thickness": 1,
+        "width": 3,
+    }
+
+
+def _percents(shares: Sequence[float]) -> list[float | None]:
+    return rounded([100 * share for share in shares])
