@@ -100,14 +100,17 @@ def stage_charts(stages: Sequence[StageRun], *, asked_ratios: Sequence[float] = 
                 title = panel.title if len(stages) == 1 else f"{panel.title}, {name}"
                 charts.append(Chart(title, panel.note, _stacked(panel, series)))
             continue
-        figure = _lines(panel, drawn, has_names=len(stages) > 1)
+        figure = _lines(panel, drawn, run_dashes(stages))
         if is_levelled:
             figure["layout"]["shapes"] = [_level(ratio) for ratio in sorted(set(asked_ratios))]
-        notes = [panel.note] if panel.note and (is_levelled or not panel.is_levelled) else []
-        if len(stages) > 1:
-            notes.append(", ".join(f"{dash} {name}" for (name, _), dash in zip(drawn, cycle(DASHES), strict=False)))
-        charts.append(Chart(panel.title, "; ".join(notes), figure))
+        charts.append(Chart(panel.title, panel.note if is_levelled or not panel.is_levelled else "", figure))
     return charts
+
+
+def run_dashes(stages: Sequence[StageRun]) -> dict[str, str]:
+    """The dash of each run's curves where several share the charts; empty for one alone, which needs none."""
+    names = [stage.name for stage in stages]
+    return dict(zip(names, cycle(DASHES), strict=False)) if len(names) > 1 else {}
 
 
 def _series(panel: Panel, stage: StageRun) -> dict[str, Points]:
@@ -126,19 +129,19 @@ def _domain_panels(stages: Sequence[StageRun]) -> Iterator[Panel]:
             yield replace(panel, curves=curves)
 
 
-def _lines(panel: Panel, drawn: Sequence[tuple[str, dict[str, Points]]], *, has_names: bool) -> Figure:
+def _lines(panel: Panel, drawn: Sequence[tuple[str, dict[str, Points]]], dash_of: dict[str, str]) -> Figure:
     """A colour each curve; a dash too where colours run out, or for each run where there are several."""
     names = list(dict.fromkeys(name for _, series in drawn for name in series))
     traces: list[Figure] = []
     shown: set[str] = set()
-    for (run, series), run_dash in zip(drawn, cycle(DASHES), strict=False):
+    for run, series in drawn:
         styles = cycle((colour, dash) for dash in DASHES for colour in SERIES)
         for name, (colour, dash) in zip(names, styles, strict=False):
             if name not in series:
                 continue
-            points, style = series[name], {"color": colour, "dash": run_dash if has_names else dash}
-            line = _trace(panel, f"{name}, {run}" if has_names else name, points) | {"line": style | {"width": 2}}
-            if has_names:  # the legend has each curve once, the note says whose dash is whose
+            points, style = series[name], {"color": colour, "dash": dash_of.get(run, dash)}
+            line = _trace(panel, f"{name}, {run}" if dash_of else name, points) | {"line": style | {"width": 2}}
+            if dash_of:  # the legend has each curve once; whose dash is whose stands above the charts
                 line |= {"name": name, "legendgroup": name, "showlegend": name not in shown}
             shown.add(name)
             if len(points) >= SMOOTHED_FROM:

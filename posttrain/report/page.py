@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from posttrain.errors import UserError
 from posttrain.report import conversations
-from posttrain.report.charts import stage_charts
+from posttrain.report.charts import run_dashes, stage_charts
 from posttrain.report.evaluation_charts import budget_chart, group_charts, heat_maps
 from posttrain.report.figures import Chart, Figure
 from posttrain.report.health import asked_ratio, findings
@@ -90,8 +90,8 @@ def _render(stages: Sequence[StageRun], title: str) -> str:
     )
 
 
-def _curves(stages: Sequence[StageRun]) -> list[tuple[str, list[Chart]]]:
-    """(heading, charts) of each stage that logged any; runs of one place share them."""
+def _curves(stages: Sequence[StageRun]) -> list[tuple[str, str, list[Chart]]]:
+    """(heading, whose dash is whose, charts) of each stage that logged any; runs of one place share them."""
     places: dict[str, list[StageRun]] = {}
     for stage in stages:
         places.setdefault(stage.place or stage.name, []).append(stage)
@@ -100,7 +100,8 @@ def _curves(stages: Sequence[StageRun]) -> list[tuple[str, list[Chart]]]:
         logged = [stage for stage in alike if stage.metrics]
         ratios = [ratio for stage in logged if (ratio := asked_ratio(stage)) is not None]
         if charts := stage_charts(logged, asked_ratios=ratios):
-            curves.append((listing([stage.name for stage in logged]), charts))
+            said = ", ".join(f"{dash}: {name}" for name, dash in run_dashes(logged).items())
+            curves.append((listing([stage.name for stage in logged]), said, charts))
     return curves
 
 

@@ -110,7 +110,6 @@ def test_runs_that_are_compared_share_a_chart_and_what_is_stacked_stands_side_by
     rows = [{"step": 1, "loss": 2.0, "kl": 0.1, "groups/mixed": 0.5}]
     charts = stage_charts([StageRun("a/rl", tmp_path, {}, "", rows), StageRun("b/rl", tmp_path, {}, "", rows[:1])])
     assert [chart.title for chart in charts] == ["Groups, a/rl", "Groups, b/rl", "KL to the reference", "Loss"]
-    assert charts[-1].note == "solid a/rl, dash b/rl"
     traces = charts[-1].figure["data"]
     assert [(trace["hovertemplate"], trace["line"]["dash"]) for trace in traces] == [
         ("%{y:.3~g}<extra>all, a/rl</extra>", "solid"),
