@@ -28,7 +28,7 @@ RL = (
 )
 SETTINGS = {
     "sft": (
-        "trainer.per_device_train_batch_size=4",
+        "data.pack_tokens=512",
         "trainer.max_steps=120",
         "trainer.save_steps=20",
         "trainer.logging_steps=10",
