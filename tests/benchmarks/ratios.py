@@ -59,7 +59,6 @@ def train_and_evaluate(root: Path, ratio: float, seed: int) -> None:
         *common,
         f"run={run}",
         f"mixer.args.shares.reasoning={ratio}",
-        "data.pack_tokens=null",
         f"trainer.per_device_train_batch_size={batch}",
         f"trainer.max_steps={round(TOKENS * rows_per_token / batch)}",
         "trainer.logging_steps=100",

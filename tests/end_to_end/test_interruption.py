@@ -28,7 +28,7 @@ RL = (
 )
 SETTINGS = {
     "sft": (
-        "data.pack_tokens=512",
+        "trainer.per_device_train_batch_size=4",
         "trainer.max_steps=120",
         "trainer.save_steps=20",
         "trainer.logging_steps=10",

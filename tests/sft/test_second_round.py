@@ -20,8 +20,7 @@ def recipe(demo_files: dict[str, Path], model_folder: Path, tmp_path: Path) -> S
         f"root={demo_files['sft_round2'].parents[1]}",
         f"model.path={model_folder}",
         f"run={tmp_path / 'run'}",
-        "data.pack_tokens=512",
-        "trainer={max_steps: 3, logging_steps: 1, report_to: none}",
+        "trainer={per_device_train_batch_size: 4, max_steps: 3, logging_steps: 1, report_to: none}",
     ]
     loaded = load_recipe(RECIPE, overrides)
     assert isinstance(loaded, SFTRecipe)
