@@ -218,25 +218,18 @@ def _pairs(recipe: PairsRecipe) -> Checked:
 
 
 def _pref(recipe: PrefRecipe) -> Checked:
-    import pyarrow.dataset
-
+    from posttrain.chat import origin_of, require_template
     from posttrain.models.load import load_tokenizer
-    from posttrain.preference.stage import data_files, training_arguments
+    from posttrain.preference.stage import read_data, training_arguments
+    from posttrain.training import lora_config
 
     tokenizer = load_tokenizer(recipe.model)
-    files = data_files(recipe)
-    for path in files:
-        if not path.exists():
-            raise UserError(f"'{path}' does not exist; `posttrain pairs` writes it")
-    if recipe.objective == "group_simper":
-        from posttrain.chat import origin_of
-        from posttrain.preference.sample_files import read_groups
-
-        unit, number = "groups", sum(len(read_groups(path, origin_of(tokenizer)).rows) for path in files)
-    else:
-        unit, number = "pairs", sum(pyarrow.dataset.dataset(path).count_rows() for path in files)
-    steps = _steps(training_arguments(recipe), number)
-    return Checked({"objective": recipe.objective, unit: f"{number:,}", "steps": steps})
+    require_template(tokenizer, recipe.model.path)
+    data = read_data(recipe, origin_of(tokenizer))
+    lora_config(recipe.lora)
+    unit = "groups" if recipe.objective == "group_simper" else "pairs"
+    steps = _steps(training_arguments(recipe), len(data.rows), unit)
+    return Checked({"objective": recipe.objective, unit: f"{len(data.rows):,}", "steps": steps})
 
 
 def _report(recipe: ReportRecipe) -> Checked:

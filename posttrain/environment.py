@@ -21,6 +21,7 @@ DEFAULTS = {
     "VLLM_LOGGING_LEVEL": "ERROR",
     "TORCH_CPP_LOG_LEVEL": "ERROR",
     "TRANSFORMERS_VERBOSITY": "warning",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
     # The TRL modules we build on are pinned to a minor version, so the notice that they may change tells nothing.
     "TRL_EXPERIMENTAL_SILENCE": "1",
 }

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from posttrain.chat import MODES, read_template
+from posttrain.chat import MODES, origin_of, read_template
 from posttrain.check import check_recipe
 from posttrain.cli import main
 from posttrain.errors import UserError
@@ -350,18 +350,57 @@ def test_missing_pairs_file_is_found(model_folder: Path, tmp_path: Path) -> None
     text = (
         f"stage: pref\nrun: {tmp_path / 'run'}\nmodel: {{path: {model_folder}}}\npairs: [{tmp_path / 'no.parquet'}]\n"
     )
-    with pytest.raises(UserError, match=r"no\.parquet' does not exist; `posttrain pairs` writes it"):
+    with pytest.raises(UserError, match=r"no\.parquet' does not exist; make it with `posttrain pairs`"):
         check_recipe(load_recipe(write(tmp_path / "pref.yaml", text)))
 
 
-def test_recipe_without_rows_has_nothing_to_show(model_folder: Path, tmp_path: Path) -> None:
-    pairs = tmp_path / "pairs.parquet"
-    pyarrow.parquet.write_table(pyarrow.table({"query": [0]}), pairs)
-    text = f"stage: pref\nrun: {tmp_path / 'run'}\nmodel: {{path: {model_folder}}}\npairs: [{pairs}]\n"
-    recipe = load_recipe(write(tmp_path / "pref.yaml", text))
-    check_recipe(recipe)
+@pytest.fixture
+def pref_recipe_file(model_folder: Path, tmp_path: Path) -> Path:
+    """Three pairs of the model's own, the last with a chosen side of which half is not trained."""
+    from posttrain.models.load import load_tokenizer
+    from posttrain.preference.pair_files import write_pairs
+    from posttrain.recipe import ModelSection
+
+    pair: Any = {"query": 0, "prompt_ids": [10], "chosen_ids": [20, 21], "rejected_ids": [30]}
+    origin = origin_of(load_tokenizer(ModelSection(path=str(model_folder))))
+    write_pairs(tmp_path / "pairs.parquet", [pair, pair, pair | {"chosen_untrained": 1}], origin)
+    text = f"stage: pref\nrun: {tmp_path / 'run'}\nmodel: {{path: {model_folder}}}\npairs: [{tmp_path}/pairs.parquet]\n"
+    return write(tmp_path / "pref.yaml", text + "trainer: {per_device_train_batch_size: 2}\n")
+
+
+def test_plan_of_a_pref_recipe_says_pairs_and_steps(pref_recipe_file: Path, plan: Plan) -> None:
+    said = plan(pref_recipe_file)
+    assert (said["objective"], said["pairs"]) == ("simper", "3")
+    assert said["steps"] == "6 optimizer steps of 2 pairs on 1 process(es)"
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ("model.chat_template=plain", "was made with another chat template"),
+        ("objective=dpo", r"made with train_thinking: false, and objective dpo"),
+        ("lora.rang=4", r"lora: .*rang"),
+        ("trainer.beta=0.5", r"trainer: beta is 0\.5; SimPER has no"),
+    ],
+)
+def test_what_pref_would_refuse_is_found_in_the_pairs(
+    pref_recipe_file: Path, tmp_path: Path, change: str, problem: str
+) -> None:
+    template = write(tmp_path / "plain.jinja", read_template("exaone4") + "{# another #}")
+    recipe = load_recipe(pref_recipe_file, [change.replace("plain", str(template))])
+    with pytest.raises(UserError, match=problem):
+        check_recipe(recipe)
+
+
+def test_pairs_file_that_is_none_of_ours_is_found(pref_recipe_file: Path, tmp_path: Path) -> None:
+    pyarrow.parquet.write_table(pyarrow.table({"query": [0]}), tmp_path / "pairs.parquet")
+    with pytest.raises(UserError, match=r"pairs\.parquet' has no column prompt, .*make it with `posttrain pairs`"):
+        check_recipe(load_recipe(pref_recipe_file))
+
+
+def test_recipe_without_rows_has_nothing_to_show(pref_recipe_file: Path) -> None:
     with pytest.raises(UserError, match="got --show 2, but a pref recipe has no rows to show; leave --show out"):
-        check_recipe(recipe, show=2)
+        check_recipe(load_recipe(pref_recipe_file), show=2)
 
 
 def test_report_of_runs_that_do_not_exist_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from posttrain.chat.parse import CLOSE, OPEN
+from posttrain.chat.parse import CLOSE, OPEN, leaves_thinking_open
 from posttrain.chat.template import encode_prompt
 
 CLOSING = f"\n{CLOSE}\n\n"  # as the templates write it between thinking and answer
@@ -36,12 +36,12 @@ class ThinkingBudget:
         tail = self._tail(prompt_ids)
         if tail.endswith(CLOSE):
             return None
-        return self._max_tokens + (0 if tail.endswith(OPEN) else len(encode_prompt(self._tokenizer, OPEN)))
+        return self._max_tokens + (0 if leaves_thinking_open(tail) else len(encode_prompt(self._tokenizer, OPEN)))
 
     def is_thinking(self, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> bool:
         """Whether the thinking goes on after `token_ids`, the beginning of a completion."""
         text = str(self._tokenizer.decode(list(token_ids)))
-        is_open = self._tail(prompt_ids).endswith(OPEN) or text.lstrip().startswith(OPEN)
+        is_open = leaves_thinking_open(self._tail(prompt_ids)) or text.lstrip().startswith(OPEN)
         return is_open and CLOSE not in text
 
     def _tail(self, prompt_ids: Sequence[int]) -> str:

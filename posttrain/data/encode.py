@@ -36,7 +36,11 @@ def encode_row(row: Row, tokenizer: Any) -> Encoded:
     messages, mode = row["messages"], row["mode"]
     _check_turns(messages)
     _check_mode(messages, mode)
+    _check_ends(messages, tokenizer.eos_token)
     check_tools(messages, row.get("tools"))
+    domain = row.get("domain")
+    if isinstance(domain, list | dict):
+        raise RowError("broken domain", f"domain is {domain!r:.80}; it must be a text")
     try:
         input_ids, trained = render_for_training(tokenizer, messages, mode, row.get("tools"))
     except ContractError as error:
@@ -44,8 +48,7 @@ def encode_row(row: Row, tokenizer: Any) -> Encoded:
     except UserError as error:
         raise RowError("refused by the chat template", str(error)) from error
     labels = [token if is_trained else IGNORED for token, is_trained in zip(input_ids, trained, strict=True)]
-    domain = row.get("domain")
-    return Encoded(input_ids, labels, MODES.index(mode), None if domain is None else str(domain))
+    return Encoded(input_ids, labels, MODES.index(mode), None if domain in (None, "") else str(domain))
 
 
 def _check_turns(messages: list[Row]) -> None:
@@ -61,6 +64,18 @@ def _check_turns(messages: list[Row]) -> None:
         )
     if not messages[-1].get("content", "").strip() and not messages[-1].get("tool_calls"):
         raise RowError("empty answer", "the last message says nothing; SFT would teach to answer nothing")
+
+
+def _check_ends(messages: list[Row], eos_token: str | None) -> None:
+    """The tokenizer reads the token's name in a text as the token itself: where it is trained, the model would stop."""
+    for index, message in enumerate(messages):
+        for key in ("content", "reasoning_content"):
+            if message["role"] == "assistant" and eos_token and eos_token in (message.get(key) or ""):
+                raise RowError(
+                    "end-of-turn token in the text",
+                    f"message {index} (assistant) has '{eos_token}' in its `{key}`: generation would stop there; the "
+                    "template writes it at the end of the turn, so take it out",
+                )
 
 
 def _check_mode(messages: list[Row], mode: str) -> None:

@@ -1,5 +1,6 @@
 """A piece of a source to a batch of encoded records: the work that is done in parallel."""
 
+import sys
 from hashlib import blake2b
 from typing import Any
 
@@ -8,11 +9,11 @@ import pyarrow as pa
 
 from posttrain.data.encode import IGNORED, Encoded, encode_row
 from posttrain.data.encoded_file import SCHEMA
-from posttrain.data.rows import Piece, Record, parse_piece
+from posttrain.data.rows import Piece, Record, Row, parse_piece
 from posttrain.data.unusable import RowError
 from posttrain.recipe import Source
 
-NO_NUMBERS = {"mode_id": 0, "num_tokens": 0, "trained_tokens": 0, "is_mode_inferred": False}
+NO_NUMBERS = {"mode_id": 0, "weight": 0.0, "num_tokens": 0, "trained_tokens": 0, "is_mode_inferred": False}
 
 
 def encode_piece(piece: Piece, source: Source, tokenizer: Any) -> Any:
@@ -32,11 +33,26 @@ def _encoded(record: Record, tokenizer: Any) -> dict[str, Any]:
     try:
         if record.problem:
             raise record.problem
-        encoded = encode_row(record.row, tokenizer)
+        weight, encoded = _weight(record.row), encode_row(record.row, tokenizer)
     except RowError as problem:
         return {**NO_NUMBERS, "reason": problem.reason, "detail": str(problem)}
-    columns = _columns(encoded)
-    return {**columns, "is_mode_inferred": record.is_mode_inferred, "converted": list(record.converted)}
+    return {
+        **_columns(encoded),
+        "weight": weight,
+        "is_mode_inferred": record.is_mode_inferred,
+        "converted": list(record.converted),
+    }
+
+
+def _weight(row: Row) -> float:
+    weight = row.get("weight")
+    if weight is None:
+        return 1.0
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= sys.float_info.max:
+        raise RowError(
+            "broken weight", f"weight is {weight!r:.80}; it must be a positive number, 1 where it is left out"
+        )
+    return float(weight)
 
 
 def _columns(encoded: Encoded) -> dict[str, Any]:

@@ -21,6 +21,7 @@ SCHEMA = pa.schema(
         "trained_spans": pa.list_(pa.int32()),  # start and end, in turn, of each stretch that bears loss
         "mode_id": pa.int8(),
         "domain": pa.string(),
+        "weight": pa.float64(),
         "num_tokens": pa.int32(),
         "trained_tokens": pa.int32(),
         "digest": pa.binary(16),  # of the tokens and which of them are trained
@@ -122,4 +123,11 @@ class EncodedRows(Sequence[Encoded]):
         return {
             (MODES[found[at] // len(names)], names[found[at] % len(names)]): EncodedRows(self.file, parts[at])
             for at in np.argsort(firsts)
+        }
+
+    def by_weight(self) -> dict[float, "EncodedRows"]:
+        """The rows of each weight, the lightest first."""
+        weights, members = np.unique(self.numbers("weight"), return_inverse=True)
+        return {
+            float(weight): EncodedRows(self.file, self.places[members == index]) for index, weight in enumerate(weights)
         }

@@ -1,5 +1,6 @@
 """The plan of a mix as a table: by mode, by domain, by source."""
 
+import re
 from collections.abc import Iterator, Sequence
 
 from rich import box
@@ -46,8 +47,9 @@ def _grouped(sources: Sequence[SourcePlan], key: str) -> list[tuple[str | None, 
 
 
 def _file(source: SourcePlan) -> str:
-    """The name without the mode and domain that the lines above give."""
-    return source.name.removesuffix(f"/{source.domain or 'no domain'}").removesuffix(f"/{source.mode}")
+    """The name without the mode and domain that the lines above give; the weight of its rows stays."""
+    domain = re.escape(source.domain or "no domain")
+    return re.sub(rf"/{re.escape(source.mode)}(/{domain})?( x[\d.e+-]+)?$", r"\2", source.name)
 
 
 def _cells(usage: Usage) -> list[str]:

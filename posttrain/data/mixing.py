@@ -18,13 +18,15 @@ from posttrain.errors import UserError
 from posttrain.plugins import build
 from posttrain.recipe import MixerSection, Source
 
+MAX_WEIGHTS = 16  # different ones of the rows of a source: each makes a part, and the mixer balances parts
+
 
 class Part(NamedTuple):
-    """The rows of one source, mode and domain: what the mixer takes for a source."""
+    """The rows of one source, mode, domain and weight: what the mixer takes for a source."""
 
     mode: str
     domain: str | None
-    weight: float
+    weight: float  # the source's times the rows' own
     rows: EncodedRows
 
 
@@ -101,25 +103,40 @@ class Mixed(NamedTuple):
 def parts_of(intakes: Sequence[Intake], sources: Sequence[Source]) -> dict[str, Part]:
     """The rows by `source/mode`, or by `source/mode/domain` where a source has several domains in that mode.
 
+    Rows with a weight of their own are a part apart: `source/mode x2`.
+
     Args:
         intakes: what was read of each source.
         sources: the same sources in the recipe, for their weights.
 
     Raises:
-        UserError: two parts would have the same name.
+        UserError: two parts would have the same name, or the rows of a source have too many different weights.
     """
     parts: dict[str, Part] = {}
     for index, (intake, source) in enumerate(zip(intakes, sources, strict=True)):
+        _require_few_weights(intake)
         of_group = intake.rows.by_mode_and_domain()
         for (mode, domain), members in of_group.items():
             is_whole_mode = all(domain == other for same, other in of_group if same == mode)
-            key = f"{intake.name}/{mode}" if is_whole_mode else f"{intake.name}/{mode}/{domain or 'no domain'}"
-            if key in parts:
-                raise UserError(
-                    f"data.sources.{index}: its rows would be called '{key}', as others are; give it a `name`"
-                )
-            parts[key] = Part(mode, domain, source.weight, members)
+            group = f"{intake.name}/{mode}" if is_whole_mode else f"{intake.name}/{mode}/{domain or 'no domain'}"
+            for weight, rows in members.by_weight().items():
+                key = group if weight == 1 else f"{group} x{str(weight).removesuffix('.0')}"
+                if key in parts:
+                    raise UserError(
+                        f"data.sources.{index}: its rows would be called '{key}', as others are; give it a `name`"
+                    )
+                parts[key] = Part(mode, domain, source.weight * weight, rows)
     return parts
+
+
+def _require_few_weights(intake: Intake) -> None:
+    weights = np.unique(intake.rows.numbers("weight"))
+    if len(weights) > MAX_WEIGHTS:
+        raise UserError(
+            f"the rows of data source '{intake.name}' have {len(weights):,} different weights, from {weights[0]:g} to "
+            f"{weights[-1]:g}; {MAX_WEIGHTS} are possible, so round them, or put the rows into files of their own, as "
+            "sources with a `weight`"
+        )
 
 
 def mix(parts: Mapping[str, Part], section: MixerSection, *, seed: int) -> Mixed:

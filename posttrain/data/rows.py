@@ -184,7 +184,7 @@ def _record(file: str, line: int, raw: Any, source: Source) -> Record:
     if (mode or shown) not in MODES:
         raise RowError("unknown mode", f"mode is '{mode}'; it must be one of {', '.join(MODES)}")
     defaults = {"domain": source.domain, "language": source.language}
-    filled = {key: value for key, value in defaults.items() if value is not None and row.get(key) is None}
+    filled = {key: value for key, value in defaults.items() if value is not None and row.get(key) in (None, "")}
     row = {**row, **filled, "messages": messages, "mode": mode or shown}
     return Record(file, line, row, converted=converted, is_mode_inferred=mode is None)
 

@@ -52,16 +52,16 @@ def require_trained(rows: Iterable[Mapping[str, Any]], where: str) -> None:
     """Check that there are prompts, and tokens to train: without one a response has no mean log-probability.
 
     Raises:
-        UserError: names the first row (from 1) of which that is not so, and the response (from 1; of a pair the chosen
-            one is the first).
+        UserError: names the first row (from 1) of which that is not so, and the side or the response (from 1).
     """
     for number, row in enumerate(rows, start=1):
         group = make_group(row)
         if not group.branches.prompt:
             raise UserError(f"{where}:{number}: prompt_ids is empty; drop the row")
-        for index, trained in enumerate(group.num_trained, start=1):
+        for index, trained in enumerate(group.num_trained):
             if trained < 1:
-                raise UserError(f"{where}:{number}: no token of response {index} bears loss; drop the row")
+                what = f"the {SIDES[index]} side" if row.get("completions") is None else f"response {index + 1}"
+                raise UserError(f"{where}:{number}: no token of {what} bears loss; drop the row")
 
 
 def split_by_tokens(lengths: Sequence[int], parts: int) -> list[list[int]]:

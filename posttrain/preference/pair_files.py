@@ -1,18 +1,17 @@
 """`pairs.parquet`: written whole or not at all, read back only by the tokenizer it fits."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from posttrain.chat import Origin, origin_of
+from posttrain.chat import Origin
 from posttrain.errors import UserError
+from posttrain.preference.groups import require_trained
 from posttrain.preference.pair_report import PairRow
 from posttrain.runs import written_aside
-
-__all__ = ["PAIR_SCHEMA", "Origin", "origin_of", "read_pairs", "require_tokens", "write_pairs"]
 
 _IDS = pa.list_(pa.int32())
 PAIR_SCHEMA = pa.schema(
@@ -50,7 +49,8 @@ def read_pairs(path: Path, origin: Origin) -> list[PairRow]:
     """The rows of a `pairs.parquet`.
 
     Raises:
-        UserError: no such file, not one of ours, made with another template or vocabulary, no rows, or an empty side.
+        UserError: no such file, not one of ours, made with another template or vocabulary, no rows, or a side
+            of which no token is trained.
     """
     if not path.is_file():
         raise UserError(f"pairs file '{path}' does not exist; make it with `posttrain pairs`, or mend the path")
@@ -73,19 +73,5 @@ def read_pairs(path: Path, origin: Origin) -> list[PairRow]:
     rows = cast("list[PairRow]", table.to_pylist())
     if not rows:
         raise UserError(f"pairs file '{path}' holds no pairs; it needs at least one")
-    require_tokens(rows, str(path))
+    require_trained(rows, str(path))
     return rows
-
-
-def require_tokens(rows: Iterable[Mapping[str, Any]], where: str) -> None:
-    """Check that every pair has a prompt and two responses.
-
-    Raises:
-        UserError: names the first row (from 1) with an empty one.
-    """
-    for number, row in enumerate(rows, start=1):
-        for column in ("prompt_ids", "chosen_ids", "rejected_ids"):
-            if not row[column]:
-                raise UserError(
-                    f"{where}:{number}: {column} is empty; every pair needs a prompt and two responses; drop it"
-                )

@@ -131,7 +131,9 @@ def hybrid(samples: Sequence[Sample], *, pairs_per_query: int, seed: int | str) 
 
     Rewards see the final answer, so in reasoning mode the preference is judged on it only. A response in another
     language is rejected first (`language`), then a `wrong` one or one of lower reward (`preference`). The chosen one is
-    never known to be wrong, cut off or in another language; it is drawn among those of equal reward.
+    never known to be wrong, cut off or in another language; it is drawn among those of equal reward. An answer too
+    short to tell its language, such as a number, is no example of the right one, and without that part of the reward no
+    lesser one either.
 
     Args:
         samples: the responses to one query; those without a reward are ignored.
@@ -150,16 +152,16 @@ def hybrid(samples: Sequence[Sample], *, pairs_per_query: int, seed: int | str) 
     best = max(rewards[i] for i in eligible)
     is_wrong_best = any(rewards[i] > best and samples[i].is_wrong for i in rewards)
     chosen = rng.choice([i for i in eligible if rewards[i] == best])
-    # An answer too short to tell its language is no example of the right one.
     foreign = [i for i in rewards if in_language and samples[i].is_in_language is False]
     # The nearest counterpart: right like the chosen one, then of its length, so that the pair is about the language.
     length = len(samples[chosen].token_ids)
     foreign.sort(key=lambda i: (samples[i].is_wrong, abs(len(samples[i].token_ids) - length)))
     language = [Pair(chosen, i, "language") for i in foreign]
+    comparable = [i for i in rewards if not in_language or samples[i].is_in_language is not None]
     other = [
         Pair(chosen, i, "wrong" if samples[i].is_wrong else "preference")
         for i in rewards
-        if i not in foreign and (samples[i].is_wrong or rewards[i] < best)
+        if i not in foreign and (samples[i].is_wrong or (i in comparable and rewards[i] < best))
     ]
     outcome = _select(samples, language + _shuffled(other, rng), pairs_per_query)
     return outcome._replace(refused={**outcome.refused, "chosen_wrong": 1}) if is_wrong_best else outcome

@@ -5,11 +5,18 @@ from typing import Any, ClassVar
 from trl import DPOTrainer
 from trl.experimental.cpo import CPOTrainer
 
-from posttrain.preference.pair_files import require_tokens
+from posttrain.preference.groups import require_trained
 
 # CPO without its likelihood term is SimPO. The values are those its paper starts from (section 4 and its repository);
-# TRL's beta of 0.1 is DPO's and leaves almost no gradient on a mean log-probability.
-SIMPO_DEFAULTS = {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.0}
+# TRL's beta of 0.1 is DPO's and leaves almost no gradient on a mean log-probability. The last one TRL would set itself,
+# with a warning.
+SIMPO_DEFAULTS = {
+    "loss_type": "simpo",
+    "cpo_alpha": 0.0,
+    "beta": 2.0,
+    "simpo_gamma": 1.0,
+    "remove_unused_columns": False,
+}
 
 
 class PairDPOTrainer(DPOTrainer):
@@ -19,7 +26,7 @@ class PairDPOTrainer(DPOTrainer):
     """
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
-        require_tokens(dataset, f"{dataset_name} pairs")
+        require_trained(dataset, f"{dataset_name} pairs")
         return dataset
 
 

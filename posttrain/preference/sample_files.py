@@ -58,6 +58,8 @@ def read_groups(path: Path, origin: Origin) -> SampleGroups:
             )
     queries: dict[int, list[Mapping[str, Any]]] = {}
     for number, sample in enumerate(table.select(_COLUMNS).to_pylist(), start=1):
+        if sample["mode"] is None:
+            raise UserError(f"{path}:{number}: is not graded; let `posttrain pairs` finish (--resume)")
         for column in ("prompt_ids", "token_ids"):
             if not sample[column]:
                 raise UserError(f"{path}:{number}: {column} is empty, there is no token to train; drop the row")
@@ -69,7 +71,7 @@ def read_groups(path: Path, origin: Origin) -> SampleGroups:
         counts = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         raise UserError(
             f"samples file '{path}' has {len(queries)} queries and none whose responses differ in reward ({counts}); "
-            "check the rewards, or let `posttrain pairs` finish grading"
+            "check the rewards"
         )
     return SampleGroups(rows, dict(skipped))
 

@@ -12,7 +12,7 @@ from posttrain.chat import Origin, origin_of, require_template
 from posttrain.errors import UserError
 from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.preference.config import SimPERConfig
-from posttrain.preference.groups import LABELS, make_group, require_trained
+from posttrain.preference.groups import LABELS, make_group
 from posttrain.preference.pair_files import read_pairs
 from posttrain.preference.peers import SIMPO_DEFAULTS, PairDPOTrainer, PairSimPOTrainer
 from posttrain.preference.sample_files import read_groups
@@ -32,6 +32,13 @@ class Objective(NamedTuple):
     defaults: dict[str, Any]
 
 
+class PrefData(NamedTuple):
+    """The rows to train on, and what is said of them in the manifest."""
+
+    rows: list[dict[str, Any]]
+    notes: dict[str, Any]
+
+
 OBJECTIVES = {
     "simper": Objective(SimPERTrainer, SimPERConfig, {}),
     "group_simper": Objective(SimPERTrainer, SimPERConfig, {}),
@@ -48,22 +55,21 @@ def run_stage(recipe: PrefRecipe, *, resume: bool) -> None:
     """
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
-    files = data_files(recipe)
-    rows, notes = _read(recipe, files, origin_of(tokenizer))
+    data = read_data(recipe, origin_of(tokenizer))
     arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
-    inputs = [*files, *model_files(recipe.model)]
+    inputs = [*data_files(recipe), *model_files(recipe.model)]
     run = Run.start(recipe.run, "pref", resolved_yaml(recipe), recipe.seed, inputs, template, resume)
     with run:
         trainer = OBJECTIVES[recipe.objective].trainer(
             model=load_model(recipe.model, tokenizer),
             args=arguments,
-            train_dataset=Dataset.from_list(rows),
+            train_dataset=Dataset.from_list(data.rows),
             processing_class=tokenizer,
             peft_config=lora,
         )
         train(trainer, run, resume=resume)
         export_model(trainer, tokenizer, run)
-        run.finish({**notes, "steps": trainer.state.global_step})
+        run.finish({**data.notes, "steps": trainer.state.global_step})
 
 
 def data_files(recipe: PrefRecipe) -> list[Path]:
@@ -78,26 +84,26 @@ def training_arguments(recipe: PrefRecipe) -> Any:
     return make_config(objective.config, with_defaults(recipe.trainer, **objective.defaults), "trainer", **fixed)
 
 
-def _read(recipe: PrefRecipe, files: list[Path], origin: Origin) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """The rows to train on, and what is said of them in the manifest.
+def read_data(recipe: PrefRecipe, origin: Origin) -> PrefData:
+    """Read and check what the recipe's objective trains on.
 
     Raises:
-        UserError: as in `read_groups` and `read_pairs`, or a response without a token to train.
+        UserError: as in `read_groups` and `read_pairs`, or the objective cannot train a part of a side.
     """
+    files = data_files(recipe)
     if recipe.objective == "group_simper":
         found = [read_groups(file, origin) for file in files]
         rows = [row for groups in found for row in groups.rows]
         skipped = sum((Counter(groups.skipped) for groups in found), Counter())
         responses = sum(len(row["weights"]) for row in rows)
-        return rows, {"groups": len(rows), "responses": responses, "skipped": dict(skipped)}
+        return PrefData(rows, {"groups": len(rows), "responses": responses, "skipped": dict(skipped)})
     pairs: list[dict[str, Any]] = []
     for file in files:
         rows = [dict(row) for row in read_pairs(file, origin)]
-        require_trained(rows, str(file))
         if recipe.objective != "simper" and any(sum(make_group(row).untrained) for row in rows):
             raise UserError(
                 f"pairs file '{file}' was made with train_thinking: false, and objective {recipe.objective}, which is "
                 "TRL's, trains whole responses; take objective simper, or make pairs with train_thinking: true"
             )
         pairs += rows
-    return [{name: row[name] for name in PAIR_COLUMNS} for row in pairs], {"pairs": len(pairs)}
+    return PrefData([{name: row[name] for name in PAIR_COLUMNS} for row in pairs], {"pairs": len(pairs)})

@@ -81,8 +81,8 @@ def _too_long(rows: Sequence[Encoded], indices: list[int], pack_tokens: int) -> 
     first = rows[indices[0]]
     domain = "" if first.domain is None else f", domain {first.domain}"
     return (
-        f"{len(indices):,} rows are longer than a pack may be, the first of them is row {indices[0] + 1:,} in the "
-        f"order of training ({MODES[first.mode_id]}{domain}): {len(first.input_ids):,} tokens, data.pack_tokens is "
-        f"{pack_tokens:,}; no row is cut, so raise data.pack_tokens, or set data.max_length to at most that: longer "
-        "rows are then set aside"
+        f"{len(indices):,} of {len(rows):,} rows are longer than a pack may be, the first of them is row "
+        f"{indices[0] + 1:,} in the order of training ({MODES[first.mode_id]}{domain}): {len(first.input_ids):,} "
+        f"tokens, data.pack_tokens is {pack_tokens:,}; no row is cut, so raise data.pack_tokens, or set "
+        "data.max_length to at most that: longer rows are then set aside"
     )

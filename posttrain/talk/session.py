@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from posttrain.chat import (
-    OPEN,
     SAMPLING_DEFAULTS,
     Message,
     Mode,
     Part,
     ThinkingSplitter,
     encode_prompt,
+    leaves_thinking_open,
     render_prompt,
 )
 from posttrain.environment import prepare_environment
@@ -68,7 +68,7 @@ class Session:
         prompt = render_prompt(self._tokenizer, messages, mode)
         prompt_ids = encode_prompt(self._tokenizer, prompt)
         decoding = self._decoding(mode, thinking_budget, self._engine.max_model_len - len(prompt_ids))
-        splitter, text = ThinkingSplitter(is_open=prompt.rstrip().endswith(OPEN)), _TextStream(self._tokenizer)
+        splitter, text = ThinkingSplitter(is_open=leaves_thinking_open(prompt)), _TextStream(self._tokenizer)
         said = {"thinking": "", "answer": ""}
         num_tokens = 0
 

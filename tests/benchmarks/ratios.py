@@ -126,6 +126,7 @@ def draw(out: Path, ratios: list[float]) -> None:
                     panel.plot([ratio] * len(point), point, ".", color=color, alpha=0.4, markersize=4)
         panel.axvline(1.5, color="gray", linewidth=0.8, linestyle=":")
         panel.set(title=title, xlabel="reasoning : non-reasoning, in trained tokens", xticks=ratios)
+        panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].legend(frameon=False, fontsize=8)

@@ -56,7 +56,7 @@ class Workload:
 
 WORKLOADS = {
     "tiny": Workload("tiny hybrid model, the demo's rows", 1.0, 12, 72, 0.3, 160, 0.55, 40),
-    "long": Workload("hybrid model, window 128, long skewed rows", 1.3, 8, 500, 1.2, 8192, 0.8, 12),
+    "long": Workload("hybrid model, window 128, long skewed rows", 1.3, 4, 500, 1.2, 4096, 0.8, 10),
     "pretrained": Workload("pretrained model, chat rows", 1.0, 4, 160, 0.6, 640, 0.6, 3),
 }
 SHAPES: dict[str, dict[str, Any]] = {
@@ -174,7 +174,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model", type=Path, help="a pretrained model for the third workload")
-    parser.add_argument("--workloads", nargs="+", default=list(SHAPES), choices=list(SHAPES))
+    parser.add_argument("--workloads", nargs="*", default=list(SHAPES))
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         for workload in args.workloads:

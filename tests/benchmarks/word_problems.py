@@ -34,7 +34,7 @@ EXAMPLES = (
         r"Paul has 10 cups now. The answer is \boxed{10}.",
     ),
 )
-ROWS = {"train": 300, "test": 400}
+ROWS = {"train": 160, "test": 400}
 
 
 def problem(rng: random.Random) -> tuple[str, int]:

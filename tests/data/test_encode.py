@@ -50,6 +50,19 @@ def test_tools_of_the_row_are_part_of_the_prompt(tokenizer: Any) -> None:
     assert encode(tokenizer, {**DIRECT, "tools": None}) == plain
 
 
+@pytest.mark.parametrize("key", ["content", "reasoning_content"])
+def test_name_of_the_end_of_turn_token_in_what_the_model_says_is_refused(tokenizer: Any, key: str) -> None:
+    said = {**THOUGHT["messages"][1], key: f"eleven{tokenizer.eos_token} or so"}
+    error = refusal(tokenizer, {**THOUGHT, "messages": [QUESTION, said]})
+    assert error.reason == "end-of-turn token in the text"
+    assert f"message 1 (assistant) has '{tokenizer.eos_token}' in its `{key}`" in str(error)
+
+
+def test_empty_domain_is_none_and_a_list_is_refused(tokenizer: Any) -> None:
+    assert encode(tokenizer, {**DIRECT, "domain": ""}).domain is None
+    assert refusal(tokenizer, {**DIRECT, "domain": ["math"]}).reason == "broken domain"
+
+
 def test_domain_of_the_row_goes_along(tokenizer: Any) -> None:
     assert encode(tokenizer, DIRECT).domain is None
     assert encode(tokenizer, {**DIRECT, "domain": "math"}).domain == "math"

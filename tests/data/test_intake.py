@@ -61,6 +61,14 @@ def refusal(section: SFTDataSection, tokenizer: Any) -> str:
 # --- what is taken ---
 
 
+@pytest.mark.parametrize("weight", [0, -1, "2", True, [1], float("nan"), float("inf"), 10**400])
+def test_row_with_a_weight_that_is_no_positive_number_is_set_aside(make: Make, tokenizer: Any, weight: Any) -> None:
+    intake = only(data(make("a.jsonl", {**DIRECT, "weight": weight}, DIRECT), rejected_max_share=1.0), tokenizer)
+    (row,) = intake.rejected
+    assert (row.line, row.reason, len(intake.rows)) == (1, "broken weight", 1)
+    assert row.detail.startswith("weight is ")
+
+
 def test_every_row_is_encoded_in_the_order_of_its_source(demo_files: dict[str, Path], tokenizer: Any) -> None:
     paths = [demo_files[f"sft_{mode}"] for mode in MODES]
     for intake, path in zip(take_in(data(*paths), tokenizer), paths, strict=True):

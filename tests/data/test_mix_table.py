@@ -49,6 +49,16 @@ def test_eighty_columns_are_enough_for_long_names_and_large_counts() -> None:
     assert long in re.sub(r"[^a-z-]", "", "".join(lines[4:8]))  # folded, nothing lost
 
 
+def test_weight_of_rows_stays_with_the_name_of_their_source() -> None:
+    sources = [
+        Source("a/reasoning/math x2", "reasoning", [1, 2], domain="math"),
+        Source("box x2/reasoning/no domain x0.5", "reasoning", [1, 2]),
+        Source("plain/non_reasoning x1e-05", "non_reasoning", [1, 2]),
+    ]
+    names = {line.strip().split("  ")[0] for line in printed(plan_of(Stream.collect(sources, [])))}
+    assert {"a x2", "box x2 x0.5", "plain x1e-05"} <= names
+
+
 def test_mixer_without_an_aim_has_a_dash_for_what_is_asked() -> None:
     sources = [Source("a/reasoning", "reasoning", [1, 2])]
     (line,) = (line for line in printed(plan_of(Stream.collect(sources, []))) if line.startswith("   a"))

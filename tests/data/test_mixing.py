@@ -191,6 +191,76 @@ def test_shares_of_domains_reach_the_stream(two_domains: Path, tokenizer: Any) -
         mixed([source("all", two_domains)], tokenizer, section=section)
 
 
+# --- weights of rows ---
+
+
+@pytest.fixture
+def weighted(demo_files: dict[str, Path], tmp_path: Path) -> Path:
+    """Sixty rows: a third without a weight, a third twice as often, a third half as often."""
+    rows = [json.loads(line) for line in demo_files["sft_reasoning"].read_text().splitlines()]
+    for index, row in enumerate(rows):
+        row |= ({}, {"weight": 2}, {"weight": 0.5})[index % 3]
+    path = tmp_path / "weighted.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows))
+    return path
+
+
+REPEATED = MixerSection(use=BY_TOKENS.use, args={"shares": {"reasoning": 1.0}, "on_shortage": "repeat"})
+
+
+def test_rows_are_drawn_as_often_as_their_weights_say(weighted: Path, tokenizer: Any) -> None:
+    """The lightest once, those without a weight twice, the heaviest four times; one more or less at the end."""
+    result = mixed([source("all", weighted)], tokenizer, section=REPEATED)
+    times = Counter(tuple(row.input_ids) for row in result.rows)
+    file = take_in(SFTDataSection(sources=[source("all", weighted)]), tokenizer)[0].rows
+    for index, row in enumerate(file):
+        assert abs(times[tuple(row.input_ids)] - (2, 4, 1)[index % 3]) <= 1
+    drawn = {usage.name: usage.drawn_rows for usage in result.plan.sources}
+    assert drawn == {
+        "all/reasoning": pytest.approx(40, abs=2),
+        "all/reasoning x2": pytest.approx(80, abs=3),
+        "all/reasoning x0.5": pytest.approx(20, abs=1),
+    }
+
+
+def test_weights_of_rows_multiply_that_of_their_source(weighted: Path, tokenizer: Any) -> None:
+    parts = encode_sources([source("all", weighted, weight=3.0)], tokenizer)
+    assert {key: (part.weight, len(part.rows)) for key, part in parts.items()} == {
+        "all/reasoning": (3.0, 20),
+        "all/reasoning x2": (6.0, 20),
+        "all/reasoning x0.5": (1.5, 20),
+    }
+
+
+def test_weight_of_one_changes_nothing(demo_files: dict[str, Path], tokenizer: Any, tmp_path: Path) -> None:
+    lines = demo_files["sft_reasoning"].read_text().splitlines()
+    ones = tmp_path / "ones.jsonl"
+    ones.write_text(
+        "\n".join(json.dumps({**json.loads(line), "weight": (1, 1.0, None)[len(line) % 3]}) for line in lines)
+    )
+    plain, said = (
+        mixed([source("all", path)], tokenizer, section=REPEATED) for path in (demo_files["sft_reasoning"], ones)
+    )
+    assert list(said.rows) == list(plain.rows)
+    assert said.plan == plain.plan
+
+
+def test_more_weights_than_parts_can_be_balanced_are_refused(
+    demo_files: dict[str, Path], tokenizer: Any, tmp_path: Path
+) -> None:
+    lines, path = demo_files["sft_reasoning"].read_text().splitlines(), tmp_path / "many.jsonl"
+    for different, is_refused in ((16, False), (17, True)):
+        rows = [{**json.loads(line), "weight": 1 + index % different} for index, line in enumerate(lines)]
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+        if is_refused:
+            with pytest.raises(
+                UserError, match=r"'all' have 17 different weights, from 1 to 17; .* round them, or put"
+            ):
+                encode_sources([source("all", path)], tokenizer)
+        else:
+            assert len(encode_sources([source("all", path)], tokenizer)) == 16
+
+
 # --- mistakes ---
 
 

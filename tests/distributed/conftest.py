@@ -95,8 +95,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, demo_files: dict[str, Pa
 
 def write_random_pairs(path: Path, model_folder: Path) -> None:
     """Twenty pairs of random tokens: the chosen responses are the shorter ones."""
+    from posttrain.chat import origin_of
     from posttrain.models.load import load_tokenizer
-    from posttrain.preference.pair_files import origin_of, write_pairs
+    from posttrain.preference.pair_files import write_pairs
     from posttrain.recipe import ModelSection
 
     rng = random.Random(0)

@@ -2,9 +2,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from posttrain.chat import Origin, origin_of
 from posttrain.errors import UserError
 from posttrain.models.tokenizer import train_tokenizer
-from posttrain.preference.pair_files import PAIR_SCHEMA, Origin, origin_of, read_pairs, write_pairs
+from posttrain.preference.pair_files import PAIR_SCHEMA, read_pairs, write_pairs
 from posttrain.preference.pair_report import PairRow
 
 ORIGIN = Origin("a" * 64, "b" * 64)
@@ -61,7 +62,7 @@ def test_an_empty_set_is_refused(tmp_path):
 
 def test_an_empty_side_is_refused_with_file_and_row(tmp_path):
     write_pairs(tmp_path / "pairs.parquet", [ROW, {**ROW, "rejected_ids": []}], ORIGIN)
-    with pytest.raises(UserError, match=r"pairs\.parquet:2: rejected_ids is empty"):
+    with pytest.raises(UserError, match=r"pairs\.parquet:2: no token of the rejected side bears loss"):
         read_pairs(tmp_path / "pairs.parquet", ORIGIN)
 
 

@@ -268,6 +268,13 @@ def test_a_bare_number_is_no_example_of_a_language():
     assert hybrid(samples, pairs_per_query=1, seed=0).skip_reason == "nothing_to_teach"
 
 
+def test_a_bare_number_is_not_rejected_for_the_reward_of_a_language_that_it_does_not_show():
+    samples = [sample(10, True, reward=1.5, language=1), sample(2, True, reward=1.0)]
+    assert hybrid(samples, pairs_per_query=1, seed=0).skip_reason == "nothing_to_teach"
+    wrong_number = sample(2, False, reward=0.0)
+    assert hybrid([*samples, wrong_number], pairs_per_query=3, seed=0).pairs == (Pair(0, 2, "wrong"),)
+
+
 def test_equal_rewards_are_chosen_from_evenly():
     samples = [*[sample(10, True, language=1) for _ in range(2)], sample(10, False, language=1)]
     drawn = Counter(hybrid(samples, pairs_per_query=1, seed=seed).pairs[0].chosen for seed in range(400))

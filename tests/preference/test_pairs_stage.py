@@ -9,11 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from posttrain.chat import origin_of
 from posttrain.errors import UserError
 from posttrain.grading import GradingPool
 from posttrain.inference import Completion, sampling
 from posttrain.models.load import load_tokenizer
-from posttrain.preference.pair_files import origin_of, read_pairs, write_pairs
+from posttrain.preference.pair_files import read_pairs, write_pairs
 from posttrain.preference.pairs_stage import draw_reused, run_stage
 from posttrain.recipe import (
     Decoding,

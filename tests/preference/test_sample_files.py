@@ -78,7 +78,11 @@ def test_a_response_that_was_cut_off_is_never_an_example_to_follow(folder):
     [
         ([sample(0, 1.0), sample(0, 0.0, token_ids=[])], "samples.parquet:2: token_ids is empty"),
         ([sample(0, 1.0), sample(0, 1.0)], "none whose responses differ in reward .1 equal_rewards"),
-        ([sample(0, None), sample(0, None)], "let `posttrain pairs` finish grading"),
+        ([sample(0, None), sample(0, None)], "none whose responses differ in reward .1 unscorable.; check the rewards"),
+        (
+            [sample(0, 1.0), sample(0, 0.0), sample(1, None, mode=None, language=None)],
+            "samples.parquet:3: is not graded; let `posttrain pairs` finish",
+        ),
         ([sample(0, 1.0), sample(0, 0.0, template_sha256="c" * 64)], "made with another chat template"),
         ([sample(0, 1.0), sample(0, 0.0, vocabulary_sha256="c" * 64)], "made with another tokenizer"),
     ],

@@ -7,10 +7,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from posttrain.chat import origin_of
 from posttrain.errors import UserError
 from posttrain.inference.sample_files import write_samples
 from posttrain.models.load import load_tokenizer
-from posttrain.preference.pair_files import origin_of, read_pairs, write_pairs
+from posttrain.preference.pair_files import read_pairs, write_pairs
 from posttrain.preference.pairs_stage import run_stage as run_pairs
 from posttrain.preference.stage import run_stage
 from posttrain.recipe import Decoding, EngineSection, ModelSection, PairsRecipe, PairsSection, PrefRecipe, RewardSpec
@@ -158,7 +159,7 @@ def test_pairs_with_a_side_that_is_not_trained_are_refused_with_file_and_row(tmp
     pair = {"query": 0, "prompt_ids": [10], "chosen_ids": [20, 21], "rejected_ids": [30], "chosen_untrained": 1}
     file = tmp_path / "pairs.parquet"
     write_pairs(file, [pair, pair | {"chosen_untrained": 2}], origin)
-    with pytest.raises(UserError, match=r"pairs\.parquet:2: no token of response 1 bears loss"):
+    with pytest.raises(UserError, match=r"pairs\.parquet:2: no token of the chosen side bears loss"):
         run_stage(make_recipe(tmp_path / "run", model_folder, file), resume=False)
     write_pairs(file, [pair], origin)
     with pytest.raises(UserError, match="objective dpo, which is TRL's, trains whole responses"):

@@ -132,7 +132,7 @@ def test_untrained_tokens_are_seen_and_bear_no_loss(model, tokenizer, tmp_path):
 
 def test_a_side_without_a_trained_token_is_refused_with_its_row(model, tokenizer, tmp_path):
     pairs = [{**PAIRS[0], "chosen_untrained": 4}, {**PAIRS[1], "chosen_untrained": 1}]
-    with pytest.raises(UserError, match="train data:2: no token of response 1 bears loss"):
+    with pytest.raises(UserError, match="train data:2: no token of the chosen side bears loss"):
         make_trainer(model, tokenizer, tmp_path, pairs=pairs)
 
 
@@ -276,8 +276,8 @@ def test_an_empty_response_of_a_group_is_refused_with_its_row(model, tokenizer, 
     ("column", "named"),
     [
         ("prompt_ids", "prompt_ids is empty"),
-        ("chosen_ids", "no token of response 1 bears loss"),
-        ("rejected_ids", "no token of response 2 bears loss"),
+        ("chosen_ids", "no token of the chosen side bears loss"),
+        ("rejected_ids", "no token of the rejected side bears loss"),
     ],
 )
 def test_an_empty_side_is_refused_with_its_row(model, tokenizer, tmp_path, column, named):

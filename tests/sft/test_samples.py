@@ -63,7 +63,7 @@ def test_row_longer_than_a_pack_is_refused_with_its_place_and_the_cure() -> None
     rows = rows_of(3, 7, 9)
     rows[1] = rows[1]._replace(mode_id=1, domain="math")
     with pytest.raises(
-        UserError, match=r"2 rows .* row 2 .*\(non_reasoning, domain math\): 7 tokens.*data\.max_length"
+        UserError, match=r"2 of 3 rows .* row 2 .*\(non_reasoning, domain math\): 7 tokens.*data\.max_length"
     ):
         cut(rows, [None], 6)
 

@@ -176,6 +176,7 @@ def test_folder_without_a_template_is_refused_in_words_of_the_command_line(taugh
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two starts from nothing: 12 s of CPU each, minutes on a machine that is shared
 def test_piped_conversation_and_both_engines_from_the_command_line(taught_folder: Path) -> None:
     answers = {}
     for engine in ("transformers", "vllm"):
@@ -185,7 +186,7 @@ def test_piped_conversation_and_both_engines_from_the_command_line(taught_folder
             input=f"/think\n/budget 3\n{taught.QUESTION}\n/budget off\n{taught.SECOND_QUESTION}\n/no_think\nwell?\n",
             capture_output=True,
             text=True,
-            timeout=400,
+            timeout=800,
             check=True,
         )
         answers[engine] = (done.stdout, [line for line in done.stderr.splitlines() if taught.SECOND_THINKING in line])
