@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,4 +81,6 @@ def test_vllm_sees_the_windows_of_a_converted_model(tokenizer: Any, tmp_path: Pa
         initializer_range=0.1,
     )
     save_model(to_hybrid(LlamaForCausalLM(config), local_layers=3, window=16), tokenizer, tmp_path / "hybrid")
-    assert compare_in_vllm(ModelSection(path=str(tmp_path / "hybrid"))).failures == []
+    # In a process of its own: vLLM runs this architecture by changing transformers' classes for good.
+    words = [sys.executable, "-m", "posttrain", "model", "probe", str(tmp_path / "hybrid"), "--engine", "vllm"]
+    assert subprocess.run(words, check=False).returncode == 0
