@@ -11,6 +11,7 @@ from posttrain.chat import Origin
 from posttrain.errors import UserError
 from posttrain.preference.groups import require_trained
 from posttrain.preference.pair_report import PairRow
+from posttrain.preference.tables import read_columns
 from posttrain.runs import written_aside
 
 _IDS = pa.list_(pa.int32())
@@ -52,16 +53,7 @@ def read_pairs(path: Path, origin: Origin) -> list[PairRow]:
         UserError: no such file, not one of ours, made with another template or vocabulary, no rows, or a side
             of which no token is trained.
     """
-    if not path.is_file():
-        raise UserError(f"pairs file '{path}' does not exist; make it with `posttrain pairs`, or mend the path")
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(
-            f"pairs file '{path}' is not a Parquet file ({error}); make it with `posttrain pairs`"
-        ) from error
-    if missing := [name for name in PAIR_SCHEMA.names if name not in table.column_names]:
-        raise UserError(f"pairs file '{path}' has no column {', '.join(missing)}; make it with `posttrain pairs`")
+    table = read_columns(path, "pairs file", PAIR_SCHEMA.names)
     found = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
     for key, needed in origin._asdict().items():
         if found.get(key) != needed:

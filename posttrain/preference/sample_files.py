@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from posttrain.chat import Origin
 from posttrain.errors import UserError
 from posttrain.objectives import group_weights
+from posttrain.preference.tables import read_columns
 
 _COLUMNS = ["query", "prompt_ids", "token_ids", "is_truncated", "reward", "mode", "language"]
 
@@ -39,16 +38,7 @@ def read_groups(path: Path, origin: Origin) -> SampleGroups:
         UserError: no such file, not one of ours or not graded, made with another template or vocabulary, an empty
             response, or no query with two different rewards.
     """
-    if not path.exists():
-        raise UserError(f"samples file '{path}' does not exist; make it with `posttrain pairs`, or mend the path")
-    try:
-        table = pq.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(
-            f"samples file '{path}' is not a Parquet file ({error}); make it with `posttrain pairs`"
-        ) from error
-    if missing := [name for name in [*_COLUMNS, *origin._fields] if name not in table.column_names]:
-        raise UserError(f"samples file '{path}' has no column {', '.join(missing)}; make it with `posttrain pairs`")
+    table = read_columns(path, "samples file", [*_COLUMNS, *origin._fields], may_be_folder=True)
     for name, needed in origin._asdict().items():
         if others := set(table[name].unique().to_pylist()) - {needed}:
             what = "chat template" if name == "template_sha256" else "tokenizer"

