@@ -1,7 +1,6 @@
 """`posttrain model convert`: a full-attention checkpoint becomes a hybrid folder."""
 
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 
