@@ -30,7 +30,8 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 HEIGHT = 900
-SECONDS = 120.0  # of silence at most: a browser starts slowly on a busy machine
+FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"  # drawn, then shown
+SECONDS = 60.0  # of silence at most: a browser starts slowly on a busy machine
 
 Event = dict[str, Any]
 
@@ -59,7 +60,7 @@ class Browser:
         self.call("Page.navigate", url=page.resolve().as_uri())
         while not self._heard("Page.loadEventFired"):
             self._events.append(self._read())
-        self.run("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.run(FRAMES)
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page, awaited where it is a promise."""
@@ -68,11 +69,18 @@ class Browser:
             raise RuntimeError(said["exceptionDetails"]["exception"]["description"])
         return said["result"].get("value")
 
-    def click(self, selector: str) -> None:
-        """Press the mouse on the middle of the first element that fits, scrolled into view."""
+    def hover(self, selector: str) -> tuple[float, float]:
+        """Move the mouse to the middle of the first element that fits, scrolled into view, and say where that is."""
         find = f"document.querySelector({json.dumps(selector)})"
         self.run(f"{find}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
         x, y = self.run(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({find}.getBoundingClientRect())")
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        self.run(FRAMES)
+        return x, y
+
+    def click(self, selector: str) -> None:
+        """Press the mouse on the middle of the first element that fits."""
+        x, y = self.hover(selector)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
