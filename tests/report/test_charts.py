@@ -106,7 +106,7 @@ def test_several_domains_have_bars_and_languages_keep_theirs(tmp_path):
 def test_a_single_group_has_no_bars_as_the_table_says_it_all(tmp_path):
     content = evaluation("SFT")
     for decoding in content["decodings"]:
-        decoding["groups"] = {name: decoding["groups"]["en"] for name in ("all", "en", "domain/math")}
+        decoding["groups"] = dict.fromkeys(("all", "en", "domain/math"), decoding["groups"]["en"])
     stage = load_stage("SFT", write_evaluation(tmp_path / "eval", "SFT", content=content), None)
     assert group_charts([stage]) == {}
 
