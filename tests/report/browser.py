@@ -31,7 +31,7 @@ FLAGS = (
 )
 HEIGHT = 900
 FRAMES = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"  # drawn, then shown
-SECONDS = 60.0  # of silence at most: a browser starts slowly on a busy machine
+SECONDS = 300.0  # of silence at most: a browser starts slowly on a busy machine
 
 Event = dict[str, Any]
 
