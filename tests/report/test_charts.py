@@ -8,7 +8,7 @@ import posttrain.report
 from posttrain.report.charts import stage_charts
 from posttrain.report.evaluation_charts import budget_chart, group_charts, heat_maps
 from posttrain.report.load import StageRun, load_stage
-from tests.report.conftest import profile, write_evaluation
+from tests.report.conftest import evaluation, metrics, profile, write_evaluation
 
 
 @pytest.fixture
@@ -84,6 +84,31 @@ def test_several_benchmarks_have_bars_and_one_alone_has_none(stages, profiled):
     titles = [chart.title for chart in group_charts([profiled])["reasoning"]]
     assert "Accuracy, by benchmark" in titles
     assert not [each for charts in group_charts(stages).values() for each in charts if "benchmark" in each.title]
+
+
+def test_several_domains_have_bars_and_languages_keep_theirs(tmp_path):
+    content = evaluation("SFT")
+    groups = content["decodings"][0]["groups"]
+    groups |= {"domain/math": metrics(300, 0.5, 40.0), "domain/code": metrics(300, 0.25, 40.0)}
+    stage = load_stage("SFT", write_evaluation(tmp_path / "eval", "SFT", content=content), None)
+    charts = {chart.title: chart.figure["data"][0] for chart in group_charts([stage])["reasoning, greedy"]}
+    assert list(charts) == [
+        "Accuracy, by language",
+        "Accuracy, by domain",
+        "Answers in the question's language, by language",
+        "Answers in the question's language, by domain",
+    ]
+    assert charts["Accuracy, by domain"]["x"] == ["math", "code"]
+    assert charts["Accuracy, by domain"]["y"] == [50, 25]
+    assert charts["Accuracy, by language"]["x"] == ["English", "Korean", "Spanish"]
+
+
+def test_a_single_group_has_no_bars_as_the_table_says_it_all(tmp_path):
+    content = evaluation("SFT")
+    for decoding in content["decodings"]:
+        decoding["groups"] = dict.fromkeys(("all", "en", "domain/math"), decoding["groups"]["en"])
+    stage = load_stage("SFT", write_evaluation(tmp_path / "eval", "SFT", content=content), None)
+    assert group_charts([stage]) == {}
 
 
 def test_the_budget_curve_is_accuracy_over_thinking_tokens_from_the_smallest_budget_to_none(profiled):
