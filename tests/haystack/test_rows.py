@@ -154,7 +154,7 @@ def test_the_same_person_has_other_towns_for_other_facts(tokenizer: Any) -> None
 
 
 def write_words(path: Path, num_words: int) -> Path:
-    words, rng = "one two three four five six seven eight nine ten".split(), random.Random(0)
+    words, rng = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"], random.Random(0)
     written = [f"{rng.choice(words)}{rng.choice(['', '', '.', '!'])}" for _ in range(num_words)]
     path.write_text("\n".join(" ".join(written[at : at + 30]) for at in range(0, num_words, 30)), encoding="utf-8")
     return path
