@@ -68,6 +68,8 @@ def make_documents(
     def tokens_of(messages: Sequence[Row]) -> int:
         return len(render_for_training(tokenizer, messages, "non_reasoning").input_ids)
 
+    for task, language in product(tasks, languages):  # what has no room is said now rather than hours later
+        writer.write(Cell(task, language, lengths[0], depth=0.5), 0, tokens_of, questions=questions)
     return _documents(writer, _cells(tasks, lengths, languages, seed), tokens_of, count, num_tokens, questions, start)
 
 

@@ -163,6 +163,7 @@ def test_the_things_that_have_codes_in_training_have_none_in_an_evaluation(token
         ({"lengths": (900, 300)}, "got lengths (900, 300), 1 questions; need the shortest and the longest"),
         ({"questions": 0}, "0 questions; need the shortest and the longest, and 1 or more"),
         ({"tasks": []}, "got tasks []; need some of needle"),
+        ({"tasks": ["qa"], "questions": 4}, "qa (en) in 300 tokens: the question alone takes"),
     ],
 )
 def test_what_cannot_be_made_is_said_before_the_first_document(tokenizer: Any, args: dict[str, Any], said: str) -> None:
