@@ -38,7 +38,7 @@ def values_found(attempt: Attempt) -> Verdict:
     if found == gold:
         return Verdict(1.0, outcome=True, extracted=extracted)
     if found - gold:
-        return Verdict(0.0, outcome=False, extracted=extracted, reason="a value that was not asked for")
+        return Verdict(0.0, outcome=False, extracted=extracted, reason="another value")
     if found:
         reason = f"{len(found)} of {len(gold)} values"
         return Verdict(len(found) / len(gold), outcome=False, extracted=extracted, reason=reason)
