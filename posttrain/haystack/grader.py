@@ -53,7 +53,7 @@ def gold_answer(row: Mapping[str, Any]) -> str | None:
 def _gold(row: Mapping[str, Any]) -> set[str]:
     gold = row.get("answer")
     values = [gold] if isinstance(gold, str) else gold if isinstance(gold, list) else []
-    return {value for value in values if isinstance(value, str)} if len(values) else set()
+    return {value for value in values if isinstance(value, str)}
 
 
 def _finder(gold: set[str], language: Any) -> Finder | None:
