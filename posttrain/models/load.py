@@ -45,7 +45,7 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
     _require_folder(section.path)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            section.path, dtype=getattr(torch, section.dtype), attn_implementation=_attention(section)
+            section.path, dtype=getattr(torch, section.dtype), attn_implementation=attention_of(section)
         )
     except (OSError, ValueError) as error:
         raise UserError(f"no model could be loaded from '{section.path}': {_first_line(error)}") from error
@@ -58,7 +58,7 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
     return model
 
 
-def _attention(section: ModelSection) -> str | None:
+def attention_of(section: ModelSection) -> str | None:
     """The recipe's choice; else ours on a CPU, for models whose layers are plain or windowed; None: transformers'."""
     import torch
 
