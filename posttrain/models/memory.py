@@ -113,7 +113,8 @@ def _held(shape: DecoderShape, training: Training) -> _Held:
     """After the first step, when the optimizer's states exist.
 
     DeepSpeed keeps float32 weights and AdamW's two states of its share, and reduces gradients into float32; FSDP2 under
-    mixed precision shards float32 weights. Both gather a layer and the next one; the others exchange buckets.
+    mixed precision shards float32 weights. Both gather a layer and the next one, and have a layer's gradient before it
+    is shared out; the others exchange buckets.
     """
     every = sum(parameters(shape, shape.vocab_size).values())
     trained, number = trained_parameters(shape, training.adapters), training.number
@@ -126,7 +127,7 @@ def _held(shape: DecoderShape, training: Training) -> _Held:
     if training.sharding in ("zero1", "zero2"):
         gradient = number if training.sharding == "zero1" else FLOAT32 / share
         return _Held(every * number, 3 * FLOAT32 * trained // share, min(BUCKET, trained) * number, gradient)
-    gathered = 2 * layer * number
+    gathered = 3 * layer * number
     if training.sharding == "zero3":
         exchange = gathered + min(BUCKET, trained) * number
         return _Held(every * number // share, 3 * FLOAT32 * trained // share, exchange, FLOAT32 / share)
