@@ -257,10 +257,16 @@ def _pref(recipe: PrefRecipe) -> Checked:
 
     tokenizer = load_tokenizer(recipe.model)
     require_template(tokenizer, recipe.model.path)
-    data, arguments, lora = read_data(recipe, origin_of(tokenizer)), training_arguments(recipe), lora_config(recipe.lora)
+    data, arguments, lora = (
+        read_data(recipe, origin_of(tokenizer)),
+        training_arguments(recipe),
+        lora_config(recipe.lora),
+    )
     unit = "groups" if recipe.objective == "group_simper" else "pairs"
     # Each response with its prompt: what a shared prompt saves in activations goes into joining it to the responses.
-    largest = max((make_group(row) for row in data.rows), key=lambda group: group.branches.num_tokens(share_prompt=False))
+    largest = max(
+        (make_group(row) for row in data.rows), key=lambda group: group.branches.num_tokens(share_prompt=False)
+    )
     prompt, responses = largest.branches
     documents = tuple(len(prompt) + len(response) for response in responses) * arguments.per_device_train_batch_size
     trained = sum(largest.num_trained) * arguments.per_device_train_batch_size

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 from posttrain.errors import UserError
@@ -109,5 +110,4 @@ def size(number: int) -> str:
 
 def fullest(lengths: Sequence[int], bounds: Sequence[int]) -> tuple[int, int]:
     """The first row and the one behind the last of the sample with the most tokens."""
-    ends = zip(bounds[:-1], bounds[1:], strict=True)
-    return max(ends, key=lambda ends: sum(lengths[ends[0] : ends[1]]))
+    return max(pairwise(bounds), key=lambda ends: sum(lengths[ends[0] : ends[1]]))

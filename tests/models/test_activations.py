@@ -67,7 +67,11 @@ def kept_by_one_layer(config_of: Any, rows: Rows, dtype: torch.dtype, attention:
     )
 
 
-@pytest.mark.parametrize("adapters", [None, Adapters(4), Adapters(4, are_float32=False), Adapters(4, frozenset({"q_proj", "v_proj"}))], ids=str)
+@pytest.mark.parametrize(
+    "adapters",
+    [None, Adapters(4), Adapters(4, are_float32=False), Adapters(4, frozenset({"q_proj", "v_proj"}))],
+    ids=str,
+)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
     ("kind", "rows"),
@@ -120,5 +124,3 @@ def test_sdpa_keeps_a_mask_of_the_length_squared_where_a_window_needs_one() -> N
 
     kept = layer_kept(read_decoder(config_of(2)), "sliding_attention", rows, number=4, attention="sdpa")
     assert kept.total == pytest.approx(kept_by_one_layer(config_of, rows, torch.float32, "sdpa", None), rel=0.02)
-
-
