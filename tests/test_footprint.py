@@ -6,8 +6,10 @@ import pytest
 from peft import LoraConfig
 from transformers import TrainingArguments
 
-from posttrain.footprint import adapters_of, describe, fullest, sharding_of, size
+from posttrain.footprint import adapters_of, describe, describe_memory, fullest, sharding_of, size
+from posttrain.models.activations import Rows
 from posttrain.models.memory import Memory, Training
+from posttrain.recipe import ModelSection
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,16 @@ def test_sharding_is_what_accelerate_was_launched_with(tmp_path: Any, monkeypatc
     monkeypatch.setenv("ACCELERATE_USE_DEEPSPEED", "true")
     monkeypatch.setenv("ACCELERATE_DEEPSPEED_ZERO_STAGE", "3")
     assert sharding_of(arguments) == "zero3"
+
+
+def test_frozen_copy_is_a_part_of_its_own_and_unknown_models_are_said_to_be(model_folder: Any, tmp_path: Any) -> None:
+    arguments = TrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    section = ModelSection(path=str(model_folder))
+    assert "reference" in describe_memory(section, Rows(64, trained=64), arguments, None, reference=1)
+    assert "reference" not in describe_memory(section, Rows(64, trained=64), arguments, None)
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    said = describe_memory(ModelSection(path=str(tmp_path)), Rows(64), arguments, None)
+    assert said.startswith("not estimated: the formulas do not know a gpt2 model")
 
 
 def test_parts_are_told_from_the_largest_on() -> None:
