@@ -14,7 +14,6 @@ from posttrain.models.decoder import DecoderShape
 from posttrain.objectives.log_probs import MAX_LOGITS
 
 FLOAT32 = 4  # bytes
-PARTS = ("weights", "optimizer", "gradients", "activations", "one layer", "head", "exchange", "KV cache")
 SHARDINGS = ("none", "ddp", "zero1", "zero2", "zero3", "fsdp2")
 BUCKET = 500_000_000  # numbers that DeepSpeed collects before it reduces them
 TILE = 4096 * 32_768  # logits of TRL's head at a time: tokens x columns
