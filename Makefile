@@ -6,7 +6,7 @@ SEED   ?= 0
 ARGS   ?=
 
 .PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report \
-        report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-rewards \
+        report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
         bench-learning bench-ratios bench-preference-learning bench-smollm
 setup: $(VENV)/.installed
 
@@ -65,6 +65,9 @@ bench-pref: setup
 
 bench-attention: setup
 	$(BIN)/python tests/benchmarks/attention.py $(ARGS)
+
+bench-length: setup
+	$(BIN)/python tests/benchmarks/length.py $(ARGS)
 
 bench-rewards: setup
 	$(BIN)/python tests/benchmarks/math_grading.py $(ARGS)

@@ -84,6 +84,8 @@ def _sft(recipe: SFTRecipe) -> Checked:
     from posttrain.data.intake import describe_encoding, describe_intake, take_in
     from posttrain.data.mix_table import mix_table
     from posttrain.examples import rows_of_mix
+    from posttrain.footprint import describe_memory, fullest
+    from posttrain.models.activations import Rows
     from posttrain.models.load import load_tokenizer, read_config
     from posttrain.sft.stage import (
         plan,
@@ -98,7 +100,16 @@ def _sft(recipe: SFTRecipe) -> Checked:
     intakes, held_out = take_in(recipe.data, tokenizer), take_in_validation(recipe, tokenizer)
     mixed, arguments = plan(recipe, intakes), training_arguments(recipe)
     samples, validation = training_samples(recipe, mixed), validation_samples(recipe, held_out)
-    lora_config(recipe.lora)
+    first, end = fullest(mixed.num_tokens.tolist(), samples.bounds)
+    largest = [mixed.rows[row] for row in range(first, end)]
+    lengths = [len(row.input_ids) for row in largest]
+    batch = 1 if samples.pack_tokens else arguments.per_device_train_batch_size
+    rows = Rows(
+        sum(lengths),
+        rows=batch,
+        documents=tuple(lengths) if len(lengths) > 1 or batch > 1 else (),
+        trained=batch * sum(row.trained_tokens for row in largest),
+    )
     unit = "packs" if samples.pack_tokens else "samples"
     require_steps(len(samples), samples_per_step(arguments), "packs" if samples.pack_tokens else "rows in the mix")
     longest = int(mixed.num_tokens.max())
@@ -116,6 +127,7 @@ def _sft(recipe: SFTRecipe) -> Checked:
         "ratio": f"{mixed.ratio:.3f} reasoning : non-reasoning, in trained tokens",
         **({"packs": samples.describe()} if samples.pack_tokens else {}),
         "steps": _steps(arguments, len(samples), unit),
+        "memory": describe_memory(recipe.model, rows, arguments, lora_config(recipe.lora)),
         **({"validation": f"{len(validation.rows):,} rows in {len(validation):,} {unit}"} if validation else {}),
         "mix": mix_table(mixed.plan),
     }
@@ -124,19 +136,36 @@ def _sft(recipe: SFTRecipe) -> Checked:
 
 def _rl(recipe: RLRecipe) -> Checked:
     from posttrain.data.rows import place_of
+    from posttrain.footprint import describe_memory
     from posttrain.inference.engine import context_length
+    from posttrain.models.activations import Rows
     from posttrain.models.load import read_config
     from posttrain.rl.stage import check_gold, check_lengths, describe, training_arguments
+    from posttrain.training import lora_config
 
     prompts = _prompts(recipe, [None])
     arguments = training_arguments(recipe)
     place = partial(place_of, recipe.data.sources)
     check_lengths(prompts.lengths, arguments, context_length(read_config(recipe.model)), place)
+    longest, answer = max(prompts.lengths) + arguments.max_completion_length, arguments.max_completion_length
+    batch, lora = arguments.per_device_train_batch_size, lora_config(recipe.lora)
+    memory = describe_memory(
+        recipe.model,
+        Rows(longest, rows=batch, trained=batch * answer),
+        arguments,
+        lora,
+        reference=int(arguments.beta != 0 and lora is None),
+        sequences=0 if arguments.use_vllm else arguments.generation_batch_size // arguments.world_size,
+        length=longest,
+    )
+    if arguments.use_vllm and arguments.vllm_mode == "colocate":
+        memory += f"; vLLM beside it: {arguments.vllm_gpu_memory_utilization:.0%} of a GPU"
     plan = {
         "prompts": str(prompts),
         "batch": describe(arguments, len(prompts.rows)).strip(),
         "steps": _steps(arguments, len(prompts.rows) * arguments.num_generations),
         "rewards": ", ".join(f"{spec.use} x {spec.weight:g}" for spec in recipe.rewards),
+        "memory": memory,
         "gold": check_gold(recipe, prompts.rows),
     }
     return Checked(plan, prompts.examples)
@@ -222,17 +251,37 @@ def _pairs(recipe: PairsRecipe) -> Checked:
 
 def _pref(recipe: PrefRecipe) -> Checked:
     from posttrain.chat import origin_of, require_template
+    from posttrain.footprint import describe_memory
+    from posttrain.models.activations import Rows
     from posttrain.models.load import load_tokenizer
+    from posttrain.preference.groups import make_group
     from posttrain.preference.stage import read_data, training_arguments
     from posttrain.training import lora_config
 
     tokenizer = load_tokenizer(recipe.model)
     require_template(tokenizer, recipe.model.path)
-    data = read_data(recipe, origin_of(tokenizer))
-    lora_config(recipe.lora)
+    data, arguments, lora = (
+        read_data(recipe, origin_of(tokenizer)),
+        training_arguments(recipe),
+        lora_config(recipe.lora),
+    )
     unit = "groups" if recipe.objective == "group_simper" else "pairs"
-    steps = _steps(training_arguments(recipe), len(data.rows), unit)
-    return Checked({"objective": recipe.objective, unit: f"{len(data.rows):,}", "steps": steps})
+    # Each response with its prompt: what a shared prompt saves in activations goes into joining it to the responses.
+    largest = max(
+        (make_group(row) for row in data.rows), key=lambda group: group.branches.num_tokens(share_prompt=False)
+    )
+    prompt, responses = largest.branches
+    documents = tuple(len(prompt) + len(response) for response in responses) * arguments.per_device_train_batch_size
+    trained = sum(largest.num_trained) * arguments.per_device_train_batch_size
+    memory = describe_memory(
+        recipe.model,
+        Rows(sum(documents), documents=documents, trained=trained),
+        arguments,
+        lora,
+        reference=int(recipe.objective == "dpo" and lora is None),
+    )
+    steps = _steps(arguments, len(data.rows), unit)
+    return Checked({"objective": recipe.objective, unit: f"{len(data.rows):,}", "steps": steps, "memory": memory})
 
 
 def _report(recipe: ReportRecipe) -> Checked:

@@ -33,9 +33,17 @@ def with_defaults(trainer: dict[str, Any], **stage_defaults: Any) -> dict[str, A
     """The recipe's `trainer:` section over the stage's and our defaults, where they differ from the libraries'.
 
     TensorBoard needs no account; not-finite losses are logged as they are; gradient checkpointing is a choice.
+
+    Raises:
+        UserError: activations are to be offloaded to where they already are.
     """
     import torch
 
+    if trainer.get("activation_offloading") and not torch.cuda.is_available():
+        raise UserError(
+            "trainer.activation_offloading is on, but there is no GPU whose memory it could spare; leave it out, "
+            "and take trainer.gradient_checkpointing"
+        )
     defaults = {
         "report_to": ["tensorboard"],
         "logging_nan_inf_filter": False,
@@ -61,9 +69,9 @@ def train(trainer: Any, run: Run, *, resume: bool) -> None:
     """Train, from the newest whole checkpoint when resuming; metrics go to the run folder, progress to the terminal.
 
     Raises:
-        UserError: a hybrid model whose windows the attention or the parallelism would ignore.
+        UserError: sequences are split over processes, or a hybrid model's windows are ignored.
     """
-    require_whole_sequences(trainer.model, trainer.accelerator.parallelism_config)
+    require_whole_sequences(trainer.accelerator.parallelism_config)
     if not _is_sharded(trainer):
         require_window(trainer.model)
     trainer.remove_callback(PrinterCallback)

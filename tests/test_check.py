@@ -17,6 +17,7 @@ from posttrain.errors import UserError
 from posttrain.recipe import load_recipe
 
 Plan = Callable[..., dict[str, str]]
+SIZE = r"[\d.]+ [MG]B"
 
 
 @pytest.fixture
@@ -56,6 +57,7 @@ def test_plan_of_an_sft_recipe_says_rows_tokens_ratio_and_steps(
         assert f"{mode}: {mixed.trained_tokens[mode]:,} trained of {mixed.all_tokens[mode]:,}" in said["tokens"]
     assert plan(sft_recipe_file)["encoding"] == "150 rows from the cache"
     assert said["steps"] == "6 optimizer steps of 6 samples on 1 process(es)"
+    assert re.fullmatch(rf"about {SIZE} at the peak \((\w+ {SIZE}, )+.*\); at .*, one process", said["memory"])
     assert not (tmp_path / "run").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["sft.yaml"]
 
@@ -332,6 +334,8 @@ def test_plan_of_an_rl_recipe_names_its_rewards(common: str, tmp_path: Path, pla
     assert said["prompts"].startswith("30 (longest ")
     assert said["rewards"] == "rewards.math_answer:math_answer x 1"
     assert said["steps"].startswith("3 optimizer steps of 4 samples")
+    assert re.fullmatch(rf"about {SIZE} at the peak \(.*\); at .*, one process", said["memory"])
+    assert "KV cache" in plan(tmp_path / "rl.yaml", "trainer.generation_batch_size=1024")["memory"]
     assert said["gold"] == "math_answer: 30 right"
     assert plan(tmp_path / "rl.yaml", "check_gold=false")["gold"] == "not checked"
     with pytest.raises(UserError, match=r"30 of 30 rows fail .*row 0: never says of the gold answer"):
@@ -370,6 +374,7 @@ def pref_recipe_file(model_folder: Path, tmp_path: Path) -> Path:
 
 def test_plan_of_a_pref_recipe_says_pairs_and_steps(pref_recipe_file: Path, plan: Plan) -> None:
     said = plan(pref_recipe_file)
+    assert re.fullmatch(rf"about {SIZE} at the peak \(.*\); at .*, one process", said["memory"])
     assert (said["objective"], said["pairs"]) == ("simper", "3")
     assert said["steps"] == "6 optimizer steps of 2 pairs on 1 process(es)"
 

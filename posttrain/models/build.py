@@ -31,6 +31,16 @@ class HybridShape:
         """The kind of every layer."""
         return layer_types(self.num_layers, self.local_layers)
 
+    @property
+    def normalizes_queries(self) -> bool:
+        """Every EXAONE 4.0 normalises each head's queries and keys."""
+        return True
+
+    @property
+    def attention_bias(self) -> bool:
+        """No EXAONE 4.0 has a bias."""
+        return False
+
 
 # The demo's model, and the paper's (table 1): its smaller one is not hybrid.
 PRESETS = {

@@ -46,7 +46,7 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
         section.path,
         "model",
         dtype=getattr(torch, section.dtype),
-        attn_implementation=_attention(section),
+        attn_implementation=attention_of(section),
         **weight_files(allow_pickle=section.allow_pickle),
     )
     rows = model.get_input_embeddings().num_embeddings  # ZeRO-3 loads shards: the weight itself may be empty here
@@ -58,7 +58,7 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
     return model
 
 
-def _attention(section: ModelSection) -> str | None:
+def attention_of(section: ModelSection) -> str | None:
     """The recipe's choice; else ours on a CPU, for models whose layers are plain or windowed; None: transformers'."""
     import torch
 

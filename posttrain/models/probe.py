@@ -84,25 +84,23 @@ def require_window(model: Any) -> None:
         )
 
 
-def require_whole_sequences(model: Any, parallelism: Any) -> None:
-    """Refuse to split the sequences of a hybrid model over processes.
+def require_whole_sequences(parallelism: Any) -> None:
+    """Refuse to split sequences over processes, whatever the model.
 
     Args:
-        model: The model to train.
         parallelism: accelerate's `ParallelismConfig`, or None.
 
     Raises:
         UserError: context or sequence parallelism is on.
     """
-    if parallelism is None or SLIDING not in kinds_of(model.config.get_text_config()):
-        return
     reasons = {
-        "cp_size": "context parallelism drops the mask that holds the window, and sliding layers would see everything",
-        "sp_size": "sequence parallelism hands its attention no mask, and with it no window",
+        "cp_size": "context parallelism has a causal mask and no other, so windows and packed documents are lost",
+        "sp_size": "Ulysses shifts the labels before our loss does, takes the mean of each micro-batch instead of the "
+        "step's, and with sdpa loses windows and packed documents",
     }
     for name, reason in reasons.items():
-        if (size := getattr(parallelism, name)) > 1:
-            raise UserError(f"{name}: got {size} for a model with sliding layers, need 1: {reason}; shard the weights")
+        if parallelism is not None and (size := getattr(parallelism, name)) > 1:
+            raise UserError(f"{name}: got {size}, need 1: {reason}; shard the weights (FSDP, ZeRO)")
 
 
 def kinds_of(config: Any) -> list[str]:

@@ -54,6 +54,29 @@ def test_at_32_windows_a_3_to_1_hybrid_caches_more_than_2_5_times_less_than_full
     )
 
 
+def cached_bytes(shape: HybridShape, length: int) -> int:
+    """Of the keys and values that transformers holds after reading `length` tokens and one more."""
+    torch.manual_seed(0)
+    model = Exaone4ForCausalLM._from_config(model_config(shape), attn_implementation="sdpa").eval()
+    ids = torch.randint(0, 512, (1, length))
+    with torch.inference_mode():
+        cache = model(ids[:, :-1], use_cache=True).past_key_values
+        cache = model(ids[:, -1:], past_key_values=cache, use_cache=True).past_key_values
+    return sum(tensor.untyped_storage().nbytes() for layer in cache.layers for tensor in (layer.keys, layer.values))
+
+
+def test_real_caches_at_32_windows_are_as_large_as_the_formula_says_and_2_5_times_apart() -> None:
+    """transformers keeps 15 of a window of 16: what the next token sees besides itself."""
+    hybrid = replace(TINY, vocab_size=512, sliding_window=16)
+    length = 32 * hybrid.sliding_window
+    full = replace(hybrid, local_layers=0)
+    of_hybrid, of_full = cached_bytes(hybrid, length), cached_bytes(full, length)
+    assert of_full == kv_cache_bytes(full, length, 4)
+    spared = 3 * kv_bytes_per_token(hybrid, 4)
+    assert kv_cache_bytes(hybrid, length, 4) - spared <= of_hybrid <= kv_cache_bytes(hybrid, length, 4)
+    assert of_full / of_hybrid >= 2.5
+
+
 @pytest.mark.parametrize("local_layers", [3, 0])
 @pytest.mark.parametrize("position", [1, 20, 64, 65, 150])
 def test_flops_of_a_token_are_those_that_pytorch_counts(position: int, local_layers: int) -> None:
