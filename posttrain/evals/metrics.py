@@ -18,7 +18,7 @@ Metrics = dict[str, Any]
 
 
 def measure_groups(records: Sequence[Record]) -> dict[str, Metrics]:
-    """The metrics of all answers as "all", then of those to questions of a language as "en", of a domain as "domain/math"."""
+    """The metrics of all answers as "all", of a language's questions as "en", of a domain's as "domain/math"."""
     groups = {"all": list(records), **dict(_by(records, "language"))}
     groups |= {f"domain/{domain}": group for domain, group in _by(records, "domain")}
     return {name: measure(group) for name, group in groups.items()}

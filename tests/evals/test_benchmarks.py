@@ -406,7 +406,12 @@ def test_hub_set_takes_a_commit_and_no_branch(load: Loaded, use: str, args: dict
 
 @pytest.mark.parametrize(("use", "args"), [*HUB, ("aime", {"year": 2025})])
 def test_hub_set_is_that_of_a_fixed_commit_where_the_recipe_names_none(
-    load: Loaded, hub: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, use: str, args: dict[str, Any]
+    load: Loaded,
+    hub: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    use: str,
+    args: dict[str, Any],
 ) -> None:
     from huggingface_hub import constants
 
