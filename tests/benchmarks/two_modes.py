@@ -68,7 +68,7 @@ def write_rows(folder: Path) -> None:
 
 
 def main() -> None:
-    """Profile, train, profile again; finished stages are not run again."""
+    """Train, then profile the model as it is and as it was; finished stages are not run again."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="SmolLM2-135M-Instruct")
     parser.add_argument("--out", type=Path, default=Path("runs/smollm2-modes"))
@@ -81,8 +81,10 @@ def main() -> None:
         subprocess.run([*words, *overrides, "--resume", "--skip-finished"], check=True)
 
     posttrain("sft", "sft", f"model.path={args.model}", *args.overrides)
-    for label, model in (("before", args.model), ("after", args.out / "sft" / "model")):
-        posttrain("eval", "profile", f"model.path={model}", f"run={args.out}/profile-{label}", f"label={label}")
+    posttrain("eval", "profile", f"run={args.out}/profile-after", "label=after")
+    # It never thinks, so that all budgets would give the same.
+    before = [f"model.path={args.model}", f"run={args.out}/profile-before", "label=before", "thinking_budgets=[]"]
+    posttrain("eval", "profile", *before)
 
 
 if __name__ == "__main__":
