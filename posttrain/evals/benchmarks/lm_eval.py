@@ -123,7 +123,7 @@ def _load(path: str) -> Any:
         from lm_eval.api.task import ConfigurableTask
         from lm_eval.tasks._yaml_loader import load_yaml
     except ModuleNotFoundError as error:
-        raise UserError(f"the package lm-eval is not installed ({error}): pip install 'posttrain[lm-eval]'") from error
+        raise UserError(f"the package lm-eval is not installed ({error}): pip install lm-eval==0.4.13") from error
     from datasets.exceptions import DatasetsError
     from jinja2 import TemplateError
     from yaml import YAMLError
