@@ -6,7 +6,7 @@ SEED   ?= 0
 ARGS   ?=
 
 .PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report \
-        bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-rewards \
+        report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-rewards \
         bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes
 setup: $(VENV)/.installed
 
@@ -41,6 +41,10 @@ format: setup
 sft filter rl pairs pref eval report: setup
 	@test -n "$(RECIPE)" || { echo "make $@ needs RECIPE=recipes/....yaml" >&2; exit 2; }
 	$(BIN)/posttrain $@ $(RECIPE) $(ARGS)
+
+# The README's picture; needs Chromium and a demo.
+report-picture: setup
+	$(BIN)/python -m tests.report.browser runs/demo/report/report.html docs/report.png --height 1810
 
 bench: bench-data bench-rollout bench-rl
 

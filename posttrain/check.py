@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -122,13 +123,15 @@ def _sft(recipe: SFTRecipe) -> Checked:
 
 
 def _rl(recipe: RLRecipe) -> Checked:
+    from posttrain.data.rows import place_of
     from posttrain.inference.engine import context_length
     from posttrain.models.load import read_config
     from posttrain.rl.stage import check_gold, check_lengths, describe, training_arguments
 
     prompts = _prompts(recipe, [None])
     arguments = training_arguments(recipe)
-    check_lengths(prompts.lengths, arguments, context_length(read_config(recipe.model)))
+    place = partial(place_of, recipe.data.sources)
+    check_lengths(prompts.lengths, arguments, context_length(read_config(recipe.model)), place)
     plan = {
         "prompts": str(prompts),
         "batch": describe(arguments, len(prompts.rows)).strip(),

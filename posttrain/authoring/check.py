@@ -14,7 +14,7 @@ from rich.text import Text
 
 from posttrain.authoring.probes import Probe, is_as_it_should, make_probes
 from posttrain.authoring.timed import TimedVerdict
-from posttrain.data.rows import read_rows
+from posttrain.data.rows import read_all
 from posttrain.grading.broken import BrokenVerdict
 from posttrain.grading.grader import load_rewards
 from posttrain.grading.groups import GroupGradingPool
@@ -72,7 +72,7 @@ def check_reward(*words: str) -> int:
     settings = load_settings(RewardCheck, words)
     spec = RewardSpec(use=settings.use, args=settings.args, style=settings.style)
     (reward,) = load_rewards([spec])
-    rows = read_rows(Source(path=settings.data))[: settings.limit]
+    rows = read_all([Source(path=settings.data)])[: settings.limit]
     probes = list(make_probes(reward, rows))
     in_groups = grades_groups(reward.plugin)
     units = (

@@ -106,5 +106,6 @@ def refusals() -> Iterator[None]:
 
     try:
         yield
-    except (TemplateError, ValueError) as error:  # ValueError: what transformers itself says of messages and tools
+    # ValueError: what transformers itself says of messages and tools; the others: what a template may compute.
+    except (TemplateError, ValueError, TypeError, ArithmeticError) as error:
         raise UserError(f"the chat template refuses this conversation: {error}") from error

@@ -27,7 +27,7 @@ class Encoded(NamedTuple):
 
 
 def encode_row(row: Row, tokenizer: Any) -> Encoded:
-    """Encode a row as `read_rows` gives it.
+    """Encode a row as `read_all` gives it.
 
     Raises:
         RowError: there is nothing in it to train on, its response is not in its mode, a tool call is broken, or the

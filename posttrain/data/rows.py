@@ -1,7 +1,7 @@
 """The rows of a source: found, read, brought into one shape, each with the place it stands in."""
 
 from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from posttrain.errors import UserError
 from posttrain.recipe import Source, parse_hub_path
 
 Row = dict[str, Any]
+_SHOWN = 20  # unusable rows in an error
 
 
 class Piece(NamedTuple):
@@ -106,26 +107,37 @@ def no_rows(source: Source) -> UserError:
     return UserError(f"data source '{source.path}' holds no rows; it needs at least one")
 
 
-def read_rows(source: Source) -> list[Row]:
-    """All rows of one source, each with `messages` and `mode`, plus the columns of the file.
+def read_all(sources: Sequence[Source]) -> list[Row]:
+    """The rows of every source, one after the other, each with `messages` and `mode`, plus the columns of the file.
 
     `mode`, `domain` and `language` of the source fill what a row does not have or has as null; a row without any
     `mode` is reasoning where the assistant's last response has thinking, else non-reasoning.
 
     Raises:
-        UserError: as `read_records`, or a row is unusable; names file and line.
+        UserError: as `read_records`, or rows are unusable; names the first of them with file and line.
     """
-    rows = []
-    for record in read_records(source):
-        if record.problem:
-            raise UserError(f"{record.file}:{record.line}: {record.problem}") from record.problem
-        rows.append(record.row)
+    rows, problems = [], []
+    for source in sources:
+        for record in read_records(source):
+            if record.problem:
+                problems.append(f"{record.file}:{record.line}: {record.problem}")
+            rows.append(record.row)
+    if len(problems) > 1:
+        left_out = [f"... and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
+        shown = "\n  ".join([*problems[:_SHOWN], *left_out])
+        raise UserError(
+            f"{len(problems):,} of {len(rows):,} rows cannot be used; mend them or take them out:\n  {shown}"
+        )
+    if problems:
+        raise UserError(problems[0])
     return rows
 
 
-def read_all(sources: Sequence[Source]) -> list[Row]:
-    """The rows of every source, one after the other."""
-    return [row for source in sources for row in read_rows(source)]
+def place_of(sources: Sequence[Source], number: int) -> str:
+    """Where row `number` of `read_all`, counted from 0, stands: `file:line`. Reads the sources again."""
+    records = (record for source in sources for record in read_records(source))
+    record = next(islice(records, number, None))
+    return f"{record.file}:{record.line}"
 
 
 def split_prompt(row: Row) -> list[Row]:
@@ -208,6 +220,8 @@ def _message(message: Any, which: str) -> Row:
         is_needed = key == "content" and not present.get("tool_calls")
         if not isinstance(present.get(key, None if is_needed else ""), str):
             raise RowError("no text", f"{which} ({message['role']}) has no text under `{key}`")
+    if present["role"] == "user" and not present["content"].strip():
+        raise RowError("no text", f"{which} (user) is empty")
     return present
 
 

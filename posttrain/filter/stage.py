@@ -4,6 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from rich import box
 from rich.table import Table
 
 from posttrain.chat import require_template
-from posttrain.data.rows import Row, read_all, source_files
+from posttrain.data.rows import Row, place_of, read_all, source_files
 from posttrain.errors import UserError
 from posttrain.filter.pass_rates import PassRates, is_kept, pass_rate, sum_up
 from posttrain.grading import GradingPool, empty_attempt, sample_record
@@ -61,12 +62,13 @@ def prepare(recipe: FilterRecipe, rows: Sequence[Row], tokenizer: Any, grader: G
             json.dumps(json_safe(row))
         except TypeError as error:
             raise UserError(
-                f"row {number} of the data cannot be written to prompts.jsonl ({error}); "
+                f"{place_of(recipe.data.sources, number)} cannot be written to prompts.jsonl ({error}); "
                 "make that column text or a number, or leave it out"
             ) from error
     queries = make_queries(recipe, rows, tokenizer)
     if recipe.check_gold:
-        require_gold([{**query.row, "mode": query.mode} for query in queries], recipe.rewards, recipe.grading)
+        asked = [{**query.row, "mode": query.mode} for query in queries]
+        require_gold(asked, recipe.rewards, recipe.grading, partial(place_of, recipe.data.sources))
     attempts = [empty_attempt(query.row, mode=query.mode) for query in queries]
     if all(graded.outcome is None for graded in grader.grade_all(attempts)):
         raise UserError(

@@ -6,7 +6,7 @@ does not read, a reward whose `when` lets in rows of another kind, a column that
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -21,6 +21,8 @@ from posttrain.recipe import GradingSection, RewardSpec
 from posttrain.terminal import say
 from rewards.contract import Attempt, Verdict, declared, gold_answer_of
 
+PlaceOf = Callable[[int], str]
+
 _ROWS_AT_A_TIME = 1000
 _SECONDS_OF_SILENCE = 2.0
 _SHOWN = 3  # rows in an error
@@ -31,13 +33,14 @@ class WrongGold(NamedTuple):
     """A row whose gold answer is wrong to a reward."""
 
     row: int
+    place: str
     reward: str
     gold: str
     reason: str
 
     def __str__(self) -> str:
         gold = self.gold if len(self.gold) <= _LONGEST else f"{self.gold[: _LONGEST - 1]}…"
-        return f"row {self.row}: {self.reward} says of the gold answer {gold!r}: {self.reason or 'wrong'}"
+        return f"{self.place}: {self.reward} says of the gold answer {gold!r}: {self.reason or 'wrong'}"
 
 
 @dataclass(slots=True)
@@ -45,26 +48,28 @@ class GoldReport:
     """What the rewards say of the rows' own gold answers.
 
     Attributes:
+        place_of: names a row by its number.
         tallies: by reward, the rows that it grades: how many are right, wrong, and neither, in words.
         not_checked: the rewards that declare no `gold_answer`.
         wrong: in the order of the rewards, then of the rows.
         unjudged: rows that a reward can call neither right nor wrong, with its reason.
     """
 
+    place_of: PlaceOf = "row {}".format
     tallies: dict[str, Counter[str]] = field(default_factory=dict)
     not_checked: list[str] = field(default_factory=list)
     wrong: list[WrongGold] = field(default_factory=list)
     unjudged: dict[int, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """In one line, such as `math_answer: 3,998 right, 2 cannot be judged (row 7: ...); not checked: language`."""
+        """In one line, such as `math_answer: 98 right, 2 cannot be judged (a.jsonl:7: ...); not checked: language`."""
         parts = []
         for name, tally in self.tallies.items():
             counts = ", ".join(f"{count:,} {kind}" for kind, count in tally.items())
             parts.append(f"{name}: {counts or 'grades no row'}")
         if self.unjudged:
             row, reason = next(iter(self.unjudged.items()))
-            parts[-1] += f" (row {row}: {reason})"
+            parts[-1] += f" ({self.place_of(row)}: {reason})"
         if self.not_checked:
             parts.append(f"not checked: {', '.join(self.not_checked)}")
         return "; ".join(parts)
@@ -84,22 +89,28 @@ class GoldReport:
             kind = "right"
         else:
             kind = "wrong"
-            self.wrong.append(WrongGold(row, name, gold, verdict.reason))
+            self.wrong.append(WrongGold(row, self.place_of(row), name, gold, verdict.reason))
         self.tallies[name][kind] += 1
 
 
-def require_gold(rows: Sequence[Mapping[str, Any]], specs: Sequence[RewardSpec], section: GradingSection) -> GoldReport:
+def require_gold(
+    rows: Sequence[Mapping[str, Any]],
+    specs: Sequence[RewardSpec],
+    section: GradingSection,
+    place_of: PlaceOf = "row {}".format,
+) -> GoldReport:
     """Check every row's gold answer, which takes as long as grading one answer to each; above two seconds, says so.
 
     Args:
         rows: with `messages` (what is asked) and `mode`.
         specs: the recipe's rewards. Each is asked about its own gold answers, alone.
         section: the recipe's `grading`.
+        place_of: names the row of a number, counted from 0, in messages.
 
     Raises:
         UserError: a gold answer is wrong, or as in `GradingPool.grade_all`.
     """
-    report = check_gold(rows, specs, section)
+    report = check_gold(rows, specs, section, place_of)
     if report.wrong:
         shown = "; ".join(map(str, report.wrong[:_SHOWN]))
         raise UserError(
@@ -111,9 +122,14 @@ def require_gold(rows: Sequence[Mapping[str, Any]], specs: Sequence[RewardSpec],
     return report
 
 
-def check_gold(rows: Sequence[Mapping[str, Any]], specs: Sequence[RewardSpec], section: GradingSection) -> GoldReport:
+def check_gold(
+    rows: Sequence[Mapping[str, Any]],
+    specs: Sequence[RewardSpec],
+    section: GradingSection,
+    place_of: PlaceOf = "row {}".format,
+) -> GoldReport:
     """What the rewards say of the gold answers; as `require_gold`, which refuses wrong ones."""
-    report = GoldReport()
+    report = GoldReport(place_of)
     for spec, reward in zip(specs, load_rewards(specs), strict=True):
         if declared(reward.plugin, "gold_answer") is None:
             report.not_checked.append(reward.name)

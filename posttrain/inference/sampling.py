@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 
 from posttrain.chat import Mode, encode_prompt, origin_of, render_prompt
-from posttrain.data.rows import Row, split_prompt
+from posttrain.data.rows import Row, place_of, split_prompt
 from posttrain.errors import UserError
 from posttrain.grading import Graded, GradingPool, read_attempt
 from posttrain.inference.engine import Completion, check_lengths, context_length, open_engine
@@ -70,7 +70,7 @@ def make_queries(recipe: SamplingRecipe, rows: Sequence[Row], tokenizer: Any) ->
         try:
             prompt = render_prompt(tokenizer, messages, mode, row.get("tools"))
         except UserError as error:
-            raise UserError(f"row {number} of the data: {error}") from error
+            raise UserError(f"{place_of(recipe.data.sources, number)}: {error}") from error
         queries.append(Query({**row, "messages": messages}, mode, encode_prompt(tokenizer, prompt)))
     max_model_len = recipe.engine.max_model_len or context_length(read_config(recipe.model))
     check_lengths([query.prompt_ids for query in queries], recipe.decoding, max_model_len)

@@ -12,6 +12,7 @@ from posttrain.environment import prepare_environment
 from posttrain.errors import UserError
 from posttrain.inference.draft import Draft, open_budget
 from posttrain.inference.engine import Completion, check_lengths, end_token_ids, sample_seed
+from posttrain.models.load import read_config
 from posttrain.recipe import Decoding, EngineSection, ModelSection
 
 
@@ -175,12 +176,18 @@ def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any
             llm = LLM(
                 model=model.path,
                 dtype=model.dtype,  # left alone, vLLM runs a float32 model in bfloat16
+                load_format="auto" if model.allow_pickle else "safetensors",
                 disable_log_stats=True,
                 use_tqdm_on_load=False,
                 **{key: value for key, value in options.items() if value is not None},
             )
     except (ValueError, OSError) as error:
         raise UserError(f"vLLM refuses '{model.path}' with these settings: {error}") from error
+    except RuntimeError as error:
+        if "any model weights" not in str(error):
+            raise
+        problem = f"vLLM finds no weights in '{model.path}'"
+        raise UserError(f"{problem}; they have to be safetensors, model.allow_pickle: true reads others") from error
     return VLLMEngine(llm, tokenizer, end_token_ids(_generation_config(model.path), tokenizer))
 
 
@@ -196,12 +203,12 @@ def _cpu_options(section: EngineSection) -> dict[str, Any]:
 
 def _generation_config(model_path: str) -> Any:
     """The folder's generation settings; as in transformers, those in the model's configuration where it has none."""
-    from transformers import AutoConfig, GenerationConfig
+    from transformers import GenerationConfig
 
     try:
         return GenerationConfig.from_pretrained(model_path)
     except OSError:
-        return GenerationConfig.from_model_config(AutoConfig.from_pretrained(model_path))
+        return GenerationConfig.from_model_config(read_config(ModelSection(path=model_path)))
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """`posttrain model convert`: a full-attention checkpoint becomes a hybrid folder."""
 
 from pathlib import Path
-from typing import Any
 
 from rich.markup import escape
 
 from posttrain.errors import UserError
 from posttrain.models.convert import hybrid_config, to_hybrid
-from posttrain.models.load import read_config, save_model
+from posttrain.models.load import from_folder, read_config, save_model, weight_files
 from posttrain.models.probe import require_window
 from posttrain.recipe import ModelSection
 from posttrain.terminal import say
@@ -28,11 +27,11 @@ def convert_model(source: str, *, ratio: str, window: int, out: Path) -> None:
         raise UserError(f"'{out}' is there already; give another --out")
     section = ModelSection(path=source)
     hybrid_config(read_config(section), local_layers=local_layers, window=window)  # before the weights are read
-    model: Any = AutoModelForCausalLM.from_pretrained(source, dtype="auto")
+    model = from_folder(AutoModelForCausalLM, source, "model", dtype="auto", **weight_files(allow_pickle=False))
     hybrid = to_hybrid(model, local_layers=local_layers, window=window)
     require_window(hybrid)
     out.parent.mkdir(parents=True, exist_ok=True)
-    save_model(hybrid, AutoTokenizer.from_pretrained(source), out)
+    save_model(hybrid, from_folder(AutoTokenizer, source, "tokenizer"), out)
     kinds = hybrid.config.layer_types
     say(
         f"  {escape(str(out))}: {kinds.count('sliding_attention')} sliding layers of window {window:,} "

@@ -19,10 +19,7 @@ def load_tokenizer(section: ModelSection) -> Any:
     from transformers import AutoTokenizer
 
     _require_folder(section.path)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(section.path, padding_side="left")
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"no tokenizer could be loaded from '{section.path}': {_first_line(error)}") from error
+    tokenizer = from_folder(AutoTokenizer, section.path, "tokenizer", padding_side="left")
     if section.chat_template is not None:
         tokenizer.chat_template = read_template(section.chat_template)
     require_template(tokenizer, section.path)
@@ -35,7 +32,8 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
     """The causal language model of a folder, in the recipe's dtype.
 
     Raises:
-        UserError: there is no model at `section.path`, or its embedding is smaller than the tokenizer.
+        UserError: there is no model at `section.path`, its weights are pickled and that is not allowed, or its
+            embedding is smaller than the tokenizer.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -43,12 +41,14 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
 
     disable_progress_bar()  # weights load in one go; the bar would break up our lines
     _require_folder(section.path)
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            section.path, dtype=getattr(torch, section.dtype), attn_implementation=_attention(section)
-        )
-    except (OSError, ValueError) as error:
-        raise UserError(f"no model could be loaded from '{section.path}': {_first_line(error)}") from error
+    model = from_folder(
+        AutoModelForCausalLM,
+        section.path,
+        "model",
+        dtype=getattr(torch, section.dtype),
+        attn_implementation=_attention(section),
+        **weight_files(allow_pickle=section.allow_pickle),
+    )
     rows = model.get_input_embeddings().num_embeddings  # ZeRO-3 loads shards: the weight itself may be empty here
     if len(tokenizer) > rows:
         raise UserError(
@@ -83,7 +83,28 @@ def read_config(section: ModelSection) -> Any:
     from transformers import AutoConfig
 
     _require_folder(section.path)
-    return AutoConfig.from_pretrained(section.path)
+    return from_folder(AutoConfig, section.path, "configuration")
+
+
+def from_folder(kind: Any, path: str, what: str, **options: Any) -> Any:
+    """`kind.from_pretrained` for folders that may come from a stranger: code of their own is never run.
+
+    Raises:
+        UserError: there is no such thing in the folder, or it cannot be loaded without that code.
+    """
+    try:
+        return kind.from_pretrained(path, trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError) as error:
+        if "trust_remote_code" in str(error):
+            problem = f"the {what} of '{path}' needs code of its own (`auto_map`), which is never run"
+            raise UserError(f"{problem}; take a model whose class transformers has") from error
+        hint = "; model.allow_pickle: true reads others" if options.get("use_safetensors") else ""
+        raise UserError(f"no {what} could be loaded from '{path}': {_first_line(error)}{hint}") from error
+
+
+def weight_files(*, allow_pickle: bool) -> dict[str, bool]:
+    """The option for `from_pretrained` of a model: safetensors alone, unless others are allowed."""
+    return {} if allow_pickle else {"use_safetensors": True}
 
 
 def save_model(model: Any, tokenizer: Any, folder: Path, *, state_dict: Any = None) -> None:

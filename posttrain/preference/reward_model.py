@@ -11,6 +11,7 @@ from functools import lru_cache
 from statistics import fmean
 from typing import Any
 
+from posttrain.models.load import from_folder, weight_files
 from rewards._contest import takes_part, verdict_without_contest
 from rewards.contract import Attempt, Verdict
 
@@ -138,8 +139,8 @@ def _load_model(path: str, dtype: str, device: str) -> Any:
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    options = {"dtype": getattr(torch, dtype)}
-    model = AutoModelForSequenceClassification.from_pretrained(path, **options).to(device).eval()
+    options = {"dtype": getattr(torch, dtype), **weight_files(allow_pickle=False)}
+    model = from_folder(AutoModelForSequenceClassification, path, "reward model", **options).to(device).eval()
     if model.config.pad_token_id is None:  # by which the model finds the end of a text
         tokenizer = _load_tokenizer(path)
         model.config.pad_token_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -150,7 +151,7 @@ def _load_model(path: str, dtype: str, device: str) -> Any:
 def _load_tokenizer(path: str) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer = _loaded(AutoTokenizer, path)
+    tokenizer = from_folder(AutoTokenizer, path, "reward model")
     if not tokenizer.chat_template:
         raise ValueError(f"the reward model '{path}' has no chat template; need one that it was trained with")
     return tokenizer
@@ -160,14 +161,7 @@ def _load_tokenizer(path: str) -> Any:
 def _load_config(path: str) -> Any:
     from transformers import AutoConfig
 
-    config = _loaded(AutoConfig, path)
+    config = from_folder(AutoConfig, path, "reward model")
     if config.num_labels != 1:
         raise ValueError(f"the reward model '{path}' has {config.num_labels} outputs; need a classifier with one")
     return config
-
-
-def _loaded(kind: Any, path: str) -> Any:
-    try:
-        return kind.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"no reward model could be loaded from '{path}': {str(error).splitlines()[0]}") from error

@@ -37,13 +37,15 @@ SEED = {"limit": Limit("a number from 0 to 4294967295", lambda value: 0 <= value
 class ModelSection:
     """The model a stage starts from.
 
-    `chat_template` is the name of a built-in template or a file; null takes the model folder's own.
+    `chat_template` is the name of a built-in template or a file; null takes the model folder's own. `allow_pickle`:
+    read weights that are not safetensors, too, from a source that you trust.
     """
 
     path: str
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     attn_implementation: str | None = None
     chat_template: str | None = None
+    allow_pickle: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ def interleave(stages: Sequence[StageRun]) -> list[Row]:
 
 def filters(conversations: Sequence[Row]) -> list[Filter]:
     """The selectors that these conversations call for; one with a single choice is left out."""
-    labels = {"stage": "Stage", "mode": "Mode", "judged": "Outcome", "group_type": "Group", "language": "Language"}
+    labels = {"stage": "Stage", "mode": "Mode", "judged": "Verdict", "group_type": "Group", "language": "Language"}
     labels |= {"source": "From"}
     offered = []
     for key, label in labels.items():
@@ -44,8 +44,8 @@ def facts(sample: Row) -> list[str]:
     said = [str(sample["decoding"])] if sample.get("decoding") else [_written("mode", str(sample.get("mode", "")))]
     if sample.get("language"):
         said.append(_written("language", str(sample["language"])))
-    if sample.get("source") == "training":
-        said.append(f"training step {sample.get('step', 0)}")
+    if sample.get("source") == "training" and sample.get("step"):
+        said.append(f"training step {sample['step']}")
     if sample.get("num_tokens") is not None:
         said.append(f"{sample['num_tokens']} tokens")
     if sample.get("is_truncated"):

@@ -1,4 +1,4 @@
-"""What `eval.json` says, as plain values: intervals by decoding, language and benchmark, and the budget curves."""
+"""What `eval.json` says, as plain values: intervals by decoding, group and benchmark, and the budget curves."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -53,7 +53,8 @@ class BudgetPoint(NamedTuple):
 class Decoding:
     """One way of sampling and what it measured.
 
-    `groups` are "all", then one per language; `benchmarks` the group of each benchmark, `cells` those that have any.
+    `groups` are "all", then one per language under its code, then one per domain as "domain/NAME"; `benchmarks` the
+    group of each benchmark, `cells` those that have any.
     """
 
     name: str
@@ -66,6 +67,13 @@ class Decoding:
     def metric(self, name: str, group: str = "all") -> Interval | None:
         """The interval of one metric in one group, None where it was not measured."""
         return self.groups[group].metrics.get(name) if group in self.groups else None
+
+    def groups_by(self, kind: str) -> dict[str, Group]:
+        """The groups by "language", "domain" or "benchmark", under their own names."""
+        if kind == "benchmark":
+            return dict(self.benchmarks)
+        split = {name: name.rpartition("/") for name in self.groups if name != "all"}
+        return {own: self.groups[name] for name, (of, _, own) in split.items() if (of or "language") == kind}
 
 
 @dataclass(frozen=True, slots=True)

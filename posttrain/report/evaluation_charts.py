@@ -1,7 +1,8 @@
-"""The charts of evaluations: bars by language and benchmark, accuracy against thinking tokens, heat maps of needles."""
+"""The charts of evaluations: bars by group, accuracy against thinking tokens, heat maps of needles."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, product
+from typing import Any
 
 from posttrain.report.evaluation import BudgetPoint, Cell, Decoding, Interval
 from posttrain.report.figures import ACCENT, DASHES, FAINT, INK, SERIES, Chart, Figure, layout, rounded
@@ -13,20 +14,17 @@ PERCENT_AXIS = {"range": [0, 102], "tickvals": [0, 25, 50, 75, 100]}
 
 
 def group_charts(stages: Sequence[StageRun]) -> dict[str, list[Chart]]:
-    """By decoding: bars with 95 % intervals, by language and, where there are several, by benchmark."""
+    """By decoding: bars with 95 % intervals, by language, domain and benchmark, each where there are several."""
     metrics = {"accuracy": "Accuracy", "language_consistency": "Answers in the question's language"}
+    kinds = ("language", "domain", "benchmark")
     charts: dict[str, list[Chart]] = {}
     for name in decoding_names(stages):
         decodings = [(stage, decoding) for stage in stages if (decoding := stage.decoding(name))]
         drawn = []
-        for key, title in metrics.items():
-            by_language = [(stage, _of_languages(each, key)) for stage, each in decodings]
-            by_benchmark = [(stage, _of_benchmarks(each, key)) for stage, each in decodings]
-            if figure := _bars(by_language):
-                drawn.append(Chart(f"{title}, by language", "%", figure))
-            has_several = len({benchmark for _, groups in by_benchmark for benchmark in groups}) > 1
-            if has_several and (figure := _bars(by_benchmark)):
-                drawn.append(Chart(f"{title}, by benchmark", "%", figure))
+        for (metric, title), kind in product(metrics.items(), kinds):
+            measured = [(stage, _measured(each, metric, kind)) for stage, each in decodings]
+            if len({group for _, groups in measured for group in groups}) > 1:
+                drawn.append(Chart(f"{title}, by {kind}", "%", _bars(measured)))
         if drawn:
             charts[name] = drawn
     return charts
@@ -54,30 +52,35 @@ def budget_chart(stages: Sequence[StageRun]) -> Chart | None:
 
 
 def heat_maps(stages: Sequence[StageRun]) -> list[Chart]:
-    """Accuracy over the cells of every benchmark whose cells have two coordinates: one map a stage and decoding."""
+    """Accuracy over the cells of every benchmark whose cells have two coordinates: one map a stage and decoding.
+
+    Where they have more, such as a task before its lengths and depths, there is a map for each value of the others.
+    """
     charts = []
     for stage in stages:
         for name in decoding_names([stage]):
             decoding = stage.decoding(name)
             for benchmark, cells in decoding.cells.items() if decoding else ():
-                if cells and all(len(cell.at) == 2 for cell in cells):
-                    charts.append(Chart(stage.name, f"{benchmark}, {name}; accuracy in %", _heat_map(cells)))
+                for shared, part in _by_others_than_last_two(cells).items():
+                    title = ", ".join([benchmark, *map(str, shared), name])
+                    charts.append(Chart(stage.name, f"{title}; accuracy in %", _heat_map(part)))
     return charts
 
 
-def _of_languages(decoding: Decoding, metric: str) -> dict[str, Interval]:
-    """The languages' metric, where it was measured."""
-    measured = {group: decoding.metric(metric, group) for group in decoding.groups if group != "all"}
-    return {LANGUAGES.get(group, group): interval for group, interval in measured.items() if interval}
+def _measured(decoding: Decoding, metric: str, kind: str) -> dict[str, Interval]:
+    """The metric of every group of the kind in which it was measured."""
+    groups = decoding.groups_by(kind).items()
+    return {LANGUAGES.get(name, name): group.metrics[metric] for name, group in groups if metric in group.metrics}
 
 
-def _of_benchmarks(decoding: Decoding, metric: str) -> dict[str, Interval]:
-    """The benchmarks' metric, where it was measured."""
-    benchmarks = decoding.benchmarks.items()
-    return {name: group.metrics[metric] for name, group in benchmarks if metric in group.metrics}
+def _by_others_than_last_two(cells: Sequence[Cell]) -> dict[tuple[Any, ...], list[Cell]]:
+    parts: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells if all(len(cell.at) >= 2 for cell in cells) else ():
+        parts.setdefault(tuple(cell.at.values())[:-2], []).append(cell)
+    return parts
 
 
-def _bars(measured: Sequence[tuple[StageRun, Mapping[str, Interval]]]) -> Figure | None:
+def _bars(measured: Sequence[tuple[StageRun, Mapping[str, Interval]]]) -> Figure:
     pipelines: dict[str, list[StageRun]] = {}
     for stage, _ in measured:
         pipelines.setdefault(stage.pipeline, []).append(stage)
@@ -90,9 +93,8 @@ def _bars(measured: Sequence[tuple[StageRun, Mapping[str, Interval]]]) -> Figure
             strength = 0.3 + 0.7 * (alike.index(stage) + 1) / len(alike)
             colour = f"{hues[stage.pipeline]}{round(255 * strength):02x}"
             traces.append(_bar(stage.name, points) | {"marker": {"color": colour}})
-    if not traces:
-        return None
     look = layout(".0f", has_legend=len(traces) > 1)
+    look["height"] += 12 * max(0, len(traces) - 4)  # a long legend is not to eat up the bars
     look["yaxis"] |= PERCENT_AXIS
     look["xaxis"] = {"color": INK, "fixedrange": True, "showgrid": False, "automargin": True}
     return {"data": traces, "layout": look | {"bargap": 0.3, "bargroupgap": 0.08, "hovermode": "closest"}}
@@ -132,7 +134,7 @@ def _curve(name: str, points: Sequence[BudgetPoint]) -> Figure:
 
 
 def _heat_map(cells: Sequence[Cell]) -> Figure:
-    across, down = cells[0].at
+    across, down = list(cells[0].at)[-2:]
     columns, rows = (sorted({cell.at[key] for cell in cells}) for key in (across, down))
     at = {(cell.at[down], cell.at[across]): cell for cell in cells}
     places = [[at.get((row, column)) for column in columns] for row in rows]
@@ -149,11 +151,12 @@ def _heat_map(cells: Sequence[Cell]) -> Figure:
         "z": [[round(100 * cell.accuracy.mean, 1) if cell else None for cell in line] for line in places],
         "zmin": 0,
         "zmax": 100,
-        "colorscale": [[0, FAINT], [1, ACCENT]],
+        "colorscale": [[0, FAINT], [1, f"{ACCENT}a0"]],  # never so strong that the number on it cannot be read
         "showscale": False,
         "xgap": 2,
         "ygap": 2,
         "texttemplate": "%{z:.0f}",
+        "textfont": {"color": INK},
         "hovertext": said,
         "hovertemplate": f"{across} %{{x}}, {down} %{{y}}<br>%{{hovertext}}<extra></extra>",
     }

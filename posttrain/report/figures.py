@@ -44,7 +44,6 @@ def layout(number_format: str, *, has_legend: bool) -> Figure:
             "x": 0,
             "y": 1.02,
             "yanchor": "bottom",
-            "itemsizing": "constant",
             "traceorder": "normal",
         },
         "hovermode": "x unified",

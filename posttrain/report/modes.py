@@ -1,4 +1,4 @@
-"""What each decoding costs and gives: lengths, speed and what goes wrong, one row a stage and decoding."""
+"""What each decoding costs and gives: lengths, speed and what goes wrong, by stage."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,10 +8,10 @@ from posttrain.report.words import NOTHING, count, percent
 
 
 class ModeTable(NamedTuple):
-    """Heads with their units, and rows of (stage, decoding, what is written in each column)."""
+    """Heads with their units, and by stage rows of (decoding, what is written in each column)."""
 
     heads: list[tuple[str, str]]
-    rows: list[tuple[str, str, list[str]]]
+    stages: dict[str, list[tuple[str, list[str]]]]
 
 
 # Key in `eval.json`, head, unit, how it is written.
@@ -41,8 +41,8 @@ def mode_table(stages: Sequence[StageRun]) -> ModeTable:
     tries = sorted({key for *_, metrics in measured for key in metrics if key.startswith("pass@")})
     known = [*QUANTITIES[:1], *((key, key, "%", percent) for key in tries), *QUANTITIES[1:]]
     columns = [each for each in known if any(each[0] in metrics for *_, metrics in measured)]
-    rows = []
+    rows: dict[str, list[tuple[str, list[str]]]] = {}
     for stage, name, metrics in measured:
         written = [write(metrics[key].mean) if key in metrics else NOTHING for key, _, _, write in columns]
-        rows.append((stage, name, written))
+        rows.setdefault(stage, []).append((name, written))
     return ModeTable([(head, unit) for _, head, unit, _ in columns], rows)

@@ -53,7 +53,11 @@ def _render(stages: Sequence[StageRun], title: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        text=conversations.text, verdict=conversations.verdict, facts=conversations.facts, about=_about
+        text=conversations.text,
+        verdict=conversations.verdict,
+        facts=conversations.facts,
+        about=_about,
+        breakable=lambda path: Markup("/<wbr>").join(path.split("/")),
     )
     figures: list[Figure] = []
 

@@ -9,10 +9,14 @@ from posttrain.report.words import count, duration, listing, percent
 
 
 def summary(stages: Sequence[StageRun]) -> str:
-    """A few sentences over the runs, in the stages' order; says nothing about what was not measured."""
-    names = listing([stage.name for stage in stages])
-    took = sum(float(stage.manifest.get("seconds") or 0) for stage in stages)
-    ran = f"{len(stages)} stages: {names}" if len(stages) > 1 else names
+    """A few sentences over the runs, in the stages' order; says nothing about what was not measured.
+
+    An evaluation that stands for itself is a stage only among its kind.
+    """
+    runs = [stage for stage in stages if stage.manifest.get("stage") != "eval"] or stages
+    names = listing([stage.name for stage in runs])
+    took = sum(float(stage.manifest.get("seconds") or 0) for stage in runs)
+    ran = f"{len(runs)} stages: {names}" if len(runs) > 1 else names
     ran += f", run in {duration(took)}" if took else ""
     said = [f"{ran}."]
     for _, pipeline in groupby(stages, key=lambda stage: stage.pipeline):

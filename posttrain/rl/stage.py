@@ -3,16 +3,17 @@
 import json
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from datasets import Dataset
 from rich.markup import escape
 
 from posttrain.chat import encode_prompt, render_prompt, require_template
-from posttrain.data.rows import Row, read_all, source_files, split_prompt
+from posttrain.data.rows import Row, place_of, read_all, source_files, split_prompt
 from posttrain.errors import UserError
 from posttrain.grading import GradingPool, sample_record
-from posttrain.grading.gold import require_gold
+from posttrain.grading.gold import PlaceOf, require_gold
 from posttrain.inference.engine import context_length, end_token_ids
 from posttrain.models.load import load_model, load_tokenizer, model_files, read_config
 from posttrain.recipe import RLRecipe, make_config, resolved_yaml
@@ -38,7 +39,7 @@ def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
     require_steps(len(rows), arguments.generation_batch_size // arguments.num_generations, "prompts")
     columns = [prompt_columns(tokenizer, row) for row in rows]
     lengths = [len(encode_prompt(tokenizer, row["prompt"])) for row in columns]
-    check_lengths(lengths, arguments, context_length(read_config(recipe.model)))
+    check_lengths(lengths, arguments, context_length(read_config(recipe.model)), partial(place_of, recipe.data.sources))
     if os.environ.get("RANK", "0") == "0":  # where it refuses the rows, the launcher ends the others
         say(f"  gold answers: {escape(check_gold(recipe, rows))}")
     run = Run.start(recipe.run, "rl", resolved_yaml(recipe), recipe.seed, files, template, resume)
@@ -86,16 +87,19 @@ def check_gold(recipe: RLRecipe, rows: Sequence[Row]) -> str:
     if not recipe.check_gold:
         return "not checked"
     prompts = [{**row, "messages": split_prompt(row)} for row in rows]
-    return str(require_gold(prompts, recipe.rewards, recipe.grading))
+    return str(require_gold(prompts, recipe.rewards, recipe.grading, partial(place_of, recipe.data.sources)))
 
 
-def check_lengths(prompt_lengths: Sequence[int], arguments: AGAPOConfig, context: int) -> None:
+def check_lengths(
+    prompt_lengths: Sequence[int], arguments: AGAPOConfig, context: int, place_of: PlaceOf = "row {}".format
+) -> None:
     """Refuse prompts that leave no room for a whole completion.
 
     Args:
         prompt_lengths: tokens of each prompt.
         arguments: the trainer's.
         context: the model's longest sequence, in tokens.
+        place_of: names the row of a number, counted from 0.
 
     Raises:
         UserError: how many there are, the first of them, and the limit.
@@ -103,8 +107,9 @@ def check_lengths(prompt_lengths: Sequence[int], arguments: AGAPOConfig, context
     limit = min(context, arguments.vllm_max_model_length or context) - arguments.max_completion_length
     too_long = [row for row, length in enumerate(prompt_lengths) if length > limit]
     if too_long:
+        place = place_of(too_long[0])
         raise UserError(
-            f"{len(too_long):,} of {len(prompt_lengths):,} prompts are too long, the first is row {too_long[0]} with "
+            f"{len(too_long):,} of {len(prompt_lengths):,} prompts are too long, the first is {place} with "
             f"{prompt_lengths[too_long[0]]} tokens; the context leaves {limit} beside trainer.max_completion_length "
             f"({arguments.max_completion_length}): lower it, raise trainer.vllm_max_model_length, or leave the rows out"
         )

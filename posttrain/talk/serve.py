@@ -53,6 +53,7 @@ def server_command(options: argparse.Namespace) -> list[str]:
         "host": options.host,
         "port": options.port,
         "dtype": options.dtype or folder_dtype(folder),  # left alone, vLLM runs a float32 model in bfloat16
+        "load-format": "safetensors",  # pickled weights run what their author liked
         "max-model-len": options.max_model_len,
         "tool-call-parser": TOOL_PARSER,
         "default-chat-template-kwargs": default_mode,

@@ -37,7 +37,7 @@ from posttrain.data.encode import encode_row  # noqa: E402
 from posttrain.data.encoder import Encoder  # noqa: E402
 from posttrain.data.intake import take_in  # noqa: E402
 from posttrain.data.mixing import mix, parts_of  # noqa: E402
-from posttrain.data.rows import read_rows  # noqa: E402
+from posttrain.data.rows import read_all  # noqa: E402
 from posttrain.demo.data import Sizes, write_data  # noqa: E402
 from posttrain.models.tokenizer import train_tokenizer  # noqa: E402
 from posttrain.recipe import MixerSection, SFTDataSection  # noqa: E402
@@ -98,7 +98,7 @@ def bench_encoding(path: Path, rounds: int) -> None:
     """Print rows a second of both, and the median of the rounds' ratios."""
     source = DataSource(path=str(path))
     tokenizer = tokenizer_for(path)
-    rows = read_rows(source)
+    rows = read_all([source])
     table = datasets.Dataset.from_list([{"messages": row["messages"]} for row in rows])
     mean = sum(len(encode_row(row, tokenizer).input_ids) for row in rows[:100]) / 100
     datasets.disable_progress_bars()
@@ -168,7 +168,7 @@ def encode_and_plan(path: Path, tokenizer: Any) -> tuple[int, float]:
 
 def tokenizer_for(path: Path) -> Any:
     """A small one, trained on the rows of a file."""
-    rows = read_rows(DataSource(path=str(path)))[:4_000]
+    rows = read_all([DataSource(path=str(path))])[:4_000]
     texts = [message.get("reasoning_content", "") + message["content"] for row in rows for message in row["messages"]]
     return train_tokenizer(texts, vocab_size=512, chat_template=read_template("exaone4"))
 

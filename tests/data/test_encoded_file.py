@@ -14,7 +14,7 @@ from posttrain.data.encode import encode_row
 from posttrain.data.encoded_file import EncodedRows
 from posttrain.data.intake import take_in
 from posttrain.data.mixing import mix, parts_of
-from posttrain.data.rows import read_rows
+from posttrain.data.rows import read_all
 from posttrain.recipe import MixerSection, SFTDataSection, Source
 
 QUESTION = {"role": "user", "content": "4+7?"}
@@ -52,7 +52,7 @@ def source(tmp_path: Path) -> Source:
 
 
 def test_rows_come_back_as_they_were_encoded(source: Source, tokenizer: Any) -> None:
-    rows, expected = rows_of(source, tokenizer), [encode_row(row, tokenizer) for row in read_rows(source)]
+    rows, expected = rows_of(source, tokenizer), [encode_row(row, tokenizer) for row in read_all([source])]
     assert list(rows) == expected
     assert rows[-1] == expected[-1]
     assert list(rows[1:3]) == expected[1:3]

@@ -9,7 +9,7 @@ import datasets
 import pytest
 
 from posttrain.data.hub import load_hub_dataset
-from posttrain.data.rows import read_records, read_rows, source_files
+from posttrain.data.rows import read_all, read_records, source_files
 from posttrain.errors import UserError
 from posttrain.recipe import HubPath, Source
 
@@ -67,7 +67,7 @@ def test_rows_are_those_of_the_data_set_numbered_from_1() -> None:
 
 def test_config_and_split_name_the_part() -> None:
     parts = [source(), source(split="test"), source(name="owner/parts", config="extra")]
-    assert [read_rows(part)[0]["part"] for part in parts] == ["default train", "default test", "extra train"]
+    assert [read_all([part])[0]["part"] for part in parts] == ["default train", "default test", "extra train"]
 
 
 def test_files_to_hash_are_those_in_the_cache() -> None:
@@ -78,7 +78,7 @@ def test_files_to_hash_are_those_in_the_cache() -> None:
 
 def test_another_commit_in_the_cache_is_not_taken_for_the_one_asked_for() -> None:
     with pytest.raises(UserError, match=rf"'owner/small' at {OTHER} is not in the cache and cannot be downloaded"):
-        read_rows(source(OTHER))
+        read_all([source(OTHER)])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from posttrain.chat import MODES
 from posttrain.data.encode import encode_row
 from posttrain.data.intake import Intake, describe_intake, take_in
 from posttrain.data.rejected import write_rejected
-from posttrain.data.rows import read_rows
+from posttrain.data.rows import read_all
 from posttrain.errors import UserError
 from posttrain.recipe import SFTDataSection, Source
 
@@ -72,7 +72,7 @@ def test_row_with_a_weight_that_is_no_positive_number_is_set_aside(make: Make, t
 def test_every_row_is_encoded_in_the_order_of_its_source(demo_files: dict[str, Path], tokenizer: Any) -> None:
     paths = [demo_files[f"sft_{mode}"] for mode in MODES]
     for intake, path in zip(take_in(data(*paths), tokenizer), paths, strict=True):
-        rows = read_rows(Source(path=str(path)))
+        rows = read_all([Source(path=str(path))])
         assert list(intake.rows) == [encode_row(row, tokenizer) for row in rows]
         assert intake.name == path.stem
         assert intake.rejected == []

@@ -6,7 +6,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from posttrain.data.rows import read_all, read_records, read_rows, source_files, split_prompt
+from posttrain.data.rows import place_of, read_all, read_records, source_files, split_prompt
 from posttrain.errors import UserError
 from posttrain.recipe import Source
 
@@ -23,7 +23,7 @@ def write(path: Path, *rows: Any) -> Path:
 
 def refusal(path: Path) -> str:
     with pytest.raises(UserError) as caught:
-        read_rows(Source(path=str(path)))
+        read_all([Source(path=str(path))])
     message = str(caught.value)
     assert "\n" not in message
     assert str(path) in message
@@ -38,7 +38,7 @@ def test_folder_of_files_is_read_in_the_order_of_their_names(tmp_path: Path) -> 
     write(tmp_path / "a.jsonl", {**DIRECT, "id": 1})
     for path in (tmp_path, tmp_path / "*.jsonl"):
         source = Source(path=str(path))
-        assert [row["id"] for row in read_rows(source)] == [1, 2, 3]
+        assert [row["id"] for row in read_all([source])] == [1, 2, 3]
         assert source_files([source]) == [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
     write(tmp_path / "c.jsonl", DIRECT, {"text": "a"})
     assert f"{tmp_path / 'c.jsonl'}:2: no messages" in refusal(tmp_path)
@@ -59,7 +59,7 @@ def test_other_shapes_and_thinking_in_the_text_are_read_as_messages(tmp_path: Pa
 
 def test_thinking_in_a_users_text_is_the_users(tmp_path: Path) -> None:
     quoting = {"messages": [{"role": "user", "content": "What is <think>a</think>?"}, ANSWER]}
-    (row,) = read_rows(Source(path=str(write(tmp_path / "a.jsonl", quoting))))
+    (row,) = read_all([Source(path=str(write(tmp_path / "a.jsonl", quoting)))])
     assert row["messages"] == quoting["messages"]
 
 
@@ -75,13 +75,13 @@ def test_mode_is_inferred_from_the_last_response_and_of_a_prompt_from_what_it_qu
     with_tool = {"messages": [QUESTION, calling, {"role": "tool", "content": "11"}, ANSWER]}
     prompt = {"messages": [*THOUGHT["messages"], QUESTION]}
     path = write(tmp_path / "a.jsonl", earlier, with_tool, prompt, {"messages": [QUESTION]})
-    modes = [row["mode"] for row in read_rows(Source(path=str(path)))]
+    modes = [row["mode"] for row in read_all([Source(path=str(path))])]
     assert modes == ["non_reasoning", "reasoning", "reasoning", "non_reasoning"]
 
 
 def test_rows_keep_their_columns_and_get_a_mode(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {**DIRECT, "answer": "11", "steps": 1}, THOUGHT)
-    assert read_rows(Source(path=str(path))) == [
+    assert read_all([Source(path=str(path))]) == [
         {**DIRECT, "answer": "11", "steps": 1, "mode": "non_reasoning"},
         {**THOUGHT, "mode": "reasoning"},
     ]
@@ -89,31 +89,31 @@ def test_rows_keep_their_columns_and_get_a_mode(tmp_path: Path) -> None:
 
 def test_mode_is_the_rows_then_the_sources_then_what_the_messages_show(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {**THOUGHT, "mode": "non_reasoning"}, DIRECT, {**DIRECT, "mode": None})
-    modes = [row["mode"] for row in read_rows(Source(path=str(path), mode="reasoning"))]
+    modes = [row["mode"] for row in read_all([Source(path=str(path), mode="reasoning")])]
     assert modes == ["non_reasoning", "reasoning", "reasoning"]
-    modes = [row["mode"] for row in read_rows(Source(path=str(path)))]
+    modes = [row["mode"] for row in read_all([Source(path=str(path))])]
     assert modes == ["non_reasoning", "non_reasoning", "non_reasoning"]
 
 
 def test_domain_and_language_of_the_source_fill_gaps_only(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", {**DIRECT, "domain": "code"}, {**DIRECT, "language": None}, DIRECT)
-    rows = read_rows(Source(path=str(path), domain="math", language="ko"))
+    rows = read_all([Source(path=str(path), domain="math", language="ko")])
     assert [(row["domain"], row["language"]) for row in rows] == [("code", "ko"), ("math", "ko"), ("math", "ko")]
-    assert not {"domain", "language"} & read_rows(Source(path=str(path)))[2].keys()
+    assert not {"domain", "language"} & read_all([Source(path=str(path))])[2].keys()
 
 
 def test_parquet_and_jsonl_give_the_same_rows(tmp_path: Path) -> None:
     rows = [{**THOUGHT, "answer": "11", "mode": "reasoning"}, {**THOUGHT, "answer": "12", "mode": "reasoning"}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
     write(tmp_path / "a.jsonl", *rows)
-    assert read_rows(Source(path=str(tmp_path / "a.parquet"))) == rows
-    assert read_rows(Source(path=str(tmp_path / "a.jsonl"))) == rows
+    assert read_all([Source(path=str(tmp_path / "a.parquet"))]) == rows
+    assert read_all([Source(path=str(tmp_path / "a.jsonl"))]) == rows
 
 
 def test_columns_that_parquet_fills_with_null_count_as_absent(tmp_path: Path) -> None:
     rows = [{**THOUGHT, "domain": None, "mode": None}, {**DIRECT, "domain": "code", "mode": "non_reasoning"}]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "a.parquet")
-    first, second = read_rows(Source(path=str(tmp_path / "a.parquet"), domain="math"))
+    first, second = read_all([Source(path=str(tmp_path / "a.parquet"), domain="math")])
     assert (first["mode"], first["domain"]) == ("reasoning", "math")
     assert (second["mode"], second["domain"]) == ("non_reasoning", "code")
 
@@ -123,18 +123,18 @@ def test_blank_lines_are_skipped_and_still_counted(tmp_path: Path) -> None:
     path.write_text("\n" + path.read_text() + "  \n" + "{\n")
     assert f"{path}:4: not valid JSON" in refusal(path)
     path.write_text("\n" + json.dumps(DIRECT) + "\n\n")
-    assert len(read_rows(Source(path=str(path)))) == 1
+    assert len(read_all([Source(path=str(path))])) == 1
 
 
 def test_line_separators_inside_a_text_do_not_cut_the_line(tmp_path: Path) -> None:
     odd = {"messages": [{"role": "user", "content": "a\u2028b\x85c\rd"}]}
-    (row,) = read_rows(Source(path=str(write(tmp_path / "a.jsonl", odd))))
+    (row,) = read_all([Source(path=str(write(tmp_path / "a.jsonl", odd)))])
     assert row["messages"] == odd["messages"]
 
 
 def test_message_without_text_is_fine_where_it_calls_a_tool(tmp_path: Path) -> None:
     calling = {"role": "assistant", "content": None, "tool_calls": [{"name": "f", "arguments": {}}]}
-    (row,) = read_rows(Source(path=str(write(tmp_path / "a.jsonl", {"messages": [QUESTION, calling]}))))
+    (row,) = read_all([Source(path=str(write(tmp_path / "a.jsonl", {"messages": [QUESTION, calling]})))])
     assert row["messages"][1] == {key: value for key, value in calling.items() if key != "content"}
 
 
@@ -213,3 +213,30 @@ def test_unusable_row_is_named_with_file_and_line(tmp_path: Path, row: Any, prob
     message = refusal(path)
     assert message.startswith(f"{path}:2: ")
     assert problem in message
+
+
+def test_all_unusable_rows_are_counted_and_the_first_twenty_named(tmp_path: Path) -> None:
+    rows = [{"messages": [QUESTION, ANSWER]}] + [{"messages": None}] * 25
+    sources = [Source(path=str(write(tmp_path / name, *rows))) for name in ("a.jsonl", "b.jsonl")]
+    with pytest.raises(UserError) as refused:
+        read_all(sources)
+    first, *places = str(refused.value).splitlines()
+    assert first == "50 of 52 rows cannot be used; mend them or take them out:"
+    assert [place.split(": ")[0] for place in places[:20]] == [f"  {tmp_path}/a.jsonl:{line}" for line in range(2, 22)]
+    assert places[20:] == ["  ... and 30 more"]
+
+
+@pytest.mark.parametrize("content", ["", "  \n"])
+def test_empty_question_is_refused(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path / "a.jsonl", {"messages": [{"role": "user", "content": content}, ANSWER]})
+    with pytest.raises(UserError, match=r"a\.jsonl:1: message 0 \(user\) is empty"):
+        read_all([Source(path=str(path))])
+
+
+def test_place_of_a_row_counts_over_all_sources(tmp_path: Path) -> None:
+    row = {"messages": [QUESTION, ANSWER]}
+    sources = [
+        Source(path=str(write(tmp_path / "a.jsonl", row, row))),
+        Source(path=str(write(tmp_path / "b.jsonl", row, row))),
+    ]
+    assert [place_of(sources, number) for number in (0, 3)] == [f"{tmp_path}/a.jsonl:1", f"{tmp_path}/b.jsonl:2"]

@@ -17,7 +17,7 @@ import yaml
 from rich.console import Console
 
 from posttrain import cli
-from posttrain.data.rows import read_rows
+from posttrain.data.rows import read_all
 from posttrain.errors import UserError
 from posttrain.filter.pass_rates import pass_rate, sum_up
 from posttrain.filter.stage import histogram_table, run_stage
@@ -168,8 +168,8 @@ def test_kept_rows_are_data_for_the_next_stage(recipe_file: Path, rows: list[dic
     write_rows(recipe_file.parent / "rows.jsonl", bare)
     recipe = recipe_of(recipe_file, "data.sources.0.mode=reasoning", "data.sources.0.domain=sums")
     run_stage(recipe, resume=False)
-    again = read_rows(Source(path=str(recipe_file.parent / "run" / "prompts.jsonl")))
-    before = read_rows(recipe.data.sources[0])
+    again = read_all([Source(path=str(recipe_file.parent / "run" / "prompts.jsonl"))])
+    before = read_all(recipe.data.sources)
     assert again
     assert all(without_rate(row) in before for row in again)
     assert {(row["mode"], row["domain"]) for row in again} == {("reasoning", "sums")}
@@ -372,7 +372,7 @@ def test_column_that_json_cannot_hold_is_refused(
     row = {"messages": [{"role": "user", "content": "?"}], "picture": b"\x00"}
     pq.write_table(pa.Table.from_pylist([row]), recipe_file.parent / "rows.parquet")
     assert cli.main(["filter", str(recipe_file), f"data.sources.0.path={recipe_file.parent}/rows.parquet"]) == 2
-    assert "row 0 of the data cannot be written to prompts.jsonl (Object of type bytes" in capsys.readouterr().err
+    assert ":1 cannot be written to prompts.jsonl (Object of type bytes" in capsys.readouterr().err
 
 
 def test_no_prompt_left_is_an_error_with_the_counts(
@@ -390,6 +390,6 @@ def test_no_prompt_left_is_an_error_with_the_counts(
 
 def test_prompts_whose_gold_answer_fails_are_refused_before_anything_is_sampled(recipe_file: Path) -> None:
     recipe = recipe_of(recipe_file, "rewards.0.use=coin_reward:Never")
-    with pytest.raises(UserError, match=r"28 of 30 rows fail their own grader: row 0: Never says .*check_gold=false"):
+    with pytest.raises(UserError, match=r"28 of 30 rows fail their own grader: .*:1: Never says .*check_gold=false"):
         run_stage(recipe, resume=False)
     assert not (recipe_file.parent / "run").exists()

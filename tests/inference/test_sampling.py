@@ -1,11 +1,15 @@
+import json
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from posttrain.data.rows import read_all
 from posttrain.errors import UserError
 from posttrain.inference.sampling import SHOWN_QUERIES, evenly_spread, make_queries
 from posttrain.models.load import load_tokenizer
-from posttrain.recipe import DataSection, Decoding, EngineSection, ModelSection, SamplingRecipe
+from posttrain.recipe import DataSection, Decoding, EngineSection, ModelSection, SamplingRecipe, Source
 
 QUESTION = {"role": "user", "content": "3+4?"}
 
@@ -34,10 +38,13 @@ def test_query_ends_with_the_question_in_the_mode_of_its_row(recipe: SamplingRec
     assert tokenizer.decode(direct.prompt_ids).endswith("3+4?[|endofturn|]\n[|assistant|]\n<think>\n\n</think>\n\n")
 
 
-def test_conversation_that_the_template_refuses_is_named(recipe: SamplingRecipe) -> None:
-    rows = [{"messages": [message], "mode": "reasoning"} for message in (QUESTION, {"role": "judge", "content": "?"})]
-    with pytest.raises(UserError, match=r"row 1 of the data: .*unknown role 'judge'"):
-        make_queries(recipe, rows, load_tokenizer(recipe.model))
+def test_conversation_that_the_template_refuses_is_named(recipe: SamplingRecipe, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"messages": [message]} for message in (QUESTION, {"role": "judge", "content": "?"})]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = replace(recipe, data=DataSection(sources=[Source(path=str(path))]))
+    with pytest.raises(UserError, match=r"rows\.jsonl:2: .*unknown role 'judge'"):
+        make_queries(recipe, read_all(recipe.data.sources), load_tokenizer(recipe.model))
 
 
 def test_prompt_that_leaves_no_room_for_its_response_is_refused_without_an_engine(recipe: SamplingRecipe) -> None:

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import posttrain.report
 from posttrain.report.charts import stage_charts
 from posttrain.report.evaluation_charts import budget_chart, group_charts, heat_maps
 from posttrain.report.load import StageRun, load_stage
-from tests.report.conftest import profile, write_evaluation
+from tests.report.conftest import evaluation, metrics, profile, write_evaluation
 
 
 @pytest.fixture
@@ -86,6 +87,31 @@ def test_several_benchmarks_have_bars_and_one_alone_has_none(stages, profiled):
     assert not [each for charts in group_charts(stages).values() for each in charts if "benchmark" in each.title]
 
 
+def test_several_domains_have_bars_and_languages_keep_theirs(tmp_path):
+    content = evaluation("SFT")
+    groups = content["decodings"][0]["groups"]
+    groups |= {"domain/math": metrics(300, 0.5, 40.0), "domain/code": metrics(300, 0.25, 40.0)}
+    stage = load_stage("SFT", write_evaluation(tmp_path / "eval", "SFT", content=content), None)
+    charts = {chart.title: chart.figure["data"][0] for chart in group_charts([stage])["reasoning, greedy"]}
+    assert list(charts) == [
+        "Accuracy, by language",
+        "Accuracy, by domain",
+        "Answers in the question's language, by language",
+        "Answers in the question's language, by domain",
+    ]
+    assert charts["Accuracy, by domain"]["x"] == ["math", "code"]
+    assert charts["Accuracy, by domain"]["y"] == [50, 25]
+    assert charts["Accuracy, by language"]["x"] == ["English", "Korean", "Spanish"]
+
+
+def test_a_single_group_has_no_bars_as_the_table_says_it_all(tmp_path):
+    content = evaluation("SFT")
+    for decoding in content["decodings"]:
+        decoding["groups"] = dict.fromkeys(("all", "en", "domain/math"), decoding["groups"]["en"])
+    stage = load_stage("SFT", write_evaluation(tmp_path / "eval", "SFT", content=content), None)
+    assert group_charts([stage]) == {}
+
+
 def test_the_budget_curve_is_accuracy_over_thinking_tokens_from_the_smallest_budget_to_none(profiled):
     (trace,) = budget_chart([profiled]).figure["data"]
     assert trace["x"] == [8, 16, 32, 39.1]
@@ -104,6 +130,20 @@ def test_the_heat_map_has_the_accuracy_of_each_length_and_depth(profiled):
     assert chart.note == "needle, reasoning; accuracy in %"
     assert (trace["x"], trace["y"]) == (["1024", "2048", "4096"], ["0.0", "0.5", "1.0"])
     assert trace["z"][2] == [54.5, 34.0, 0.0]  # 1 - length / 5000 - 1 / 4
+
+
+def test_cells_with_a_task_too_have_a_heat_map_for_each_task(profiled):
+    evaluation, name = profiled.evaluation, "reasoning"
+    decoding = evaluation.decodings[name]
+    cells = [
+        cell._replace(at={"task": task, **cell.at}) for task in ("needle", "qa") for cell in decoding.cells["needle"]
+    ]
+    evaluation = replace(evaluation, decodings={name: replace(decoding, cells={"ruler": cells[:-1]})})
+    first, second = heat_maps([replace(profiled, evaluation=evaluation)])
+    assert [first.note, second.note] == [f"ruler, {task}, {name}; accuracy in %" for task in ("needle", "qa")]
+    assert first.figure["layout"]["xaxis"]["title"]["text"] == "length"
+    assert first.figure["data"][0]["z"][:2] == second.figure["data"][0]["z"][:2]
+    assert second.figure["data"][0]["z"][2] == [54.5, 34.0, None]
 
 
 def test_runs_that_are_compared_share_a_chart_and_what_is_stacked_stands_side_by_side(tmp_path):

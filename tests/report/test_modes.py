@@ -5,7 +5,7 @@ from tests.report.conftest import profile
 
 def test_each_decoding_has_a_row_with_its_lengths_its_speed_and_its_faults(make_evaluation):
     table = mode_table([load_stage("profile", make_evaluation("SFT", content=profile()), None)])
-    written = {decoding: dict(zip(table.heads, cells, strict=True)) for _, decoding, cells in table.rows}
+    written = {decoding: dict(zip(table.heads, cells, strict=True)) for decoding, cells in table.stages["profile"]}
     assert list(written) == [
         "reasoning, budget 8",
         "reasoning, budget 16",
@@ -32,4 +32,4 @@ def test_each_decoding_has_a_row_with_its_lengths_its_speed_and_its_faults(make_
 
 def test_what_no_evaluation_measured_has_no_column(stages, tmp_path):
     assert "pass@4" not in [head for head, _ in mode_table(stages).heads]
-    assert mode_table([StageRun("SFT", tmp_path, {})]).rows == []
+    assert mode_table([StageRun("SFT", tmp_path, {})]).stages == {}

@@ -153,6 +153,14 @@ def test_health_recipes_versions_and_hashes_are_told(page_of, stages):
     assert "took 6 min 10 s" in text
 
 
+def test_what_all_stages_share_is_said_once_and_what_differs_by_stage(page_of, make_run):
+    stages = [load_stage(name, make_run(name), None) for name in ("SFT", "AGAPO")]
+    stages[1].manifest["versions"]["torch"] = "2.14.0"
+    text = page_of(stages).text
+    assert "torch 2.13.0 2.14.0" in text
+    assert "transformers 5.19.0 trl 1.16.0" in text
+
+
 def test_a_single_run_without_evaluation_metrics_or_samples_makes_a_page(page_of, tmp_path):
     text = page_of([StageRun("SFT", tmp_path, {})]).text
     assert "No stage of this report was evaluated" in text

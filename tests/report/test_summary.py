@@ -1,5 +1,6 @@
-from posttrain.report.load import StageRun
+from posttrain.report.load import StageRun, load_stage
 from posttrain.report.summary import summary
+from tests.report.conftest import profile, write_evaluation
 
 
 def test_it_tells_the_whole_way_from_the_first_to_the_last_stage(stages):
@@ -19,6 +20,12 @@ def test_one_evaluated_stage_tells_its_accuracy(stages):
         "SFT, run in 6 min 10 s. Decoded as “reasoning, greedy”, 46.5 % of the answers are right "
         "(95 % interval 42.5 to 50.5)."
     )
+
+
+def test_an_evaluation_that_stands_for_itself_is_no_stage_of_the_pipeline(stages, tmp_path):
+    alone = load_stage("profile", write_evaluation(tmp_path / "profile", "SFT", content=profile()), None)
+    assert summary([*stages, alone]) == summary(stages)
+    assert summary([alone]).startswith("profile, run in 6 min 10 s. Decoded as")
 
 
 def test_a_run_without_times_and_evaluation_is_only_named(tmp_path):

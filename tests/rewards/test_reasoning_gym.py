@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from posttrain.data.rows import read_rows
+from posttrain.data.rows import read_all
 from posttrain.recipe import Source
 from rewards import Verdict, make_attempt
 from rewards._python_literals import is_plain_formula, is_plain_literal
@@ -136,7 +136,7 @@ def test_the_command_writes_rows_that_a_recipe_reads_and_the_reward_grades(tmp_p
     command = [sys.executable, "-m", "rewards.reasoning_gym", "leg_counting", "--size=3", "max_animals=4"]
     with path.open("wb") as file:
         subprocess.run(command, stdout=file, check=True)
-    read = read_rows(Source(path=str(path), mode="reasoning"))
+    read = read_all([Source(path=str(path), mode="reasoning")])
     assert [row["metadata"] for row in read] == [row["metadata"] for row in rows("leg_counting", max_animals=4)]
     assert {row["domain"] for row in read} == {"reasoning_gym"}
     assert [grade(row["answer"], row).outcome for row in read] == [True] * 3
