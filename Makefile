@@ -7,7 +7,7 @@ ARGS   ?=
 
 .PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
-        bench-learning bench-ratios bench-preference-learning bench-smollm
+        bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -84,3 +84,6 @@ bench-preference-learning: setup
 
 bench-smollm: setup
 	$(BIN)/python tests/benchmarks/word_problems.py $(ARGS)
+
+bench-modes: setup
+	$(BIN)/python tests/benchmarks/two_modes.py $(ARGS)

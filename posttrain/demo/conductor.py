@@ -35,6 +35,7 @@ STEPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         "eval",
         ("model.path=${root}/pref-stage2/model", "run=${root}/eval-pref-stage2", "label=SimPER stage 2"),
     ),
+    ("what each mode costs and gives", "eval", "profile", ()),
     ("report", "report", "report", ()),
 )
 

@@ -18,8 +18,10 @@ Metrics = dict[str, Any]
 
 
 def measure_groups(records: Sequence[Record]) -> dict[str, Metrics]:
-    """The metrics of all answers under "all", then those of the answers to questions of each language."""
-    return {"all": measure(records)} | {language: measure(group) for language, group in _by(records, "language")}
+    """The metrics of all answers as "all", of a language's questions as "en", of a domain's as "domain/math"."""
+    groups = {"all": list(records), **dict(_by(records, "language"))}
+    groups |= {f"domain/{domain}": group for domain, group in _by(records, "domain")}
+    return {name: measure(group) for name, group in groups.items()}
 
 
 def measure_benchmarks(records: Sequence[Record]) -> dict[str, dict[str, Any]]:

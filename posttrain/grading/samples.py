@@ -14,6 +14,7 @@ def sample_record(attempt: Attempt, graded: Graded, *, stage: str, step: int, **
         "step": step,
         "mode": attempt.mode,
         "language": attempt.row.get("language"),
+        "domain": attempt.row.get("domain"),
         "prompt": attempt.prompt,
         "thinking": attempt.thinking,
         "answer": attempt.answer,

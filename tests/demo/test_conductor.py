@@ -56,11 +56,15 @@ def test_each_step_reads_only_what_an_earlier_one_wrote(steps: list[Any]) -> Non
         elif isinstance(recipe, ReportRecipe):
             reads += [folder for stage in recipe.stages for folder in (stage.run, stage.eval) if folder]
         else:
-            reads += [source.path for source in recipe.data.sources]
+            reads += _data_paths(recipe)
         if isinstance(recipe, PairsRecipe) and recipe.pairs.stage1:
             reads.append(recipe.pairs.stage1)
         assert set(reads) <= written, recipe.run
         written |= {recipe.run, f"{recipe.run}/model", f"{recipe.run}/pairs.parquet"}
+
+
+def _data_paths(recipe: Any) -> list[str]:
+    return [source.path for source in recipe.data.sources] if getattr(recipe, "data", None) else []
 
 
 def _data_files() -> list[Path]:
@@ -71,9 +75,20 @@ def _data_files() -> list[Path]:
 
 def test_only_evaluation_reads_the_test_split(steps: list[Any]) -> None:
     for recipe in steps:
-        paths = [source.path for source in recipe.data.sources] if hasattr(recipe, "data") else []
-        assert any("test" in path for path in paths) == isinstance(recipe, EvalRecipe)
+        paths = _data_paths(recipe)
+        asks_test = any("test" in path for path in paths) or bool(getattr(recipe, "benchmarks", []))
+        assert asks_test == isinstance(recipe, EvalRecipe)
         assert isinstance(recipe, RLRecipe) <= (paths == ["runs/x/data/rl.jsonl"])
+
+
+def test_last_model_is_profiled_in_both_modes_and_over_budgets_and_the_report_shows_it(steps: list[Any]) -> None:
+    *_, profile, report = steps
+    assert profile.model.path == "runs/x/pref-stage2/model"
+    assert [decoding.mode for decoding in profile.decodings] == ["reasoning", "non_reasoning"]
+    assert len(profile.thinking_budgets) > 2
+    assert profile.thinking_budgets[-1] is None
+    assert profile.latency_questions > 0
+    assert report.stages[-1].run == profile.run
 
 
 def test_demo_outside_the_project_is_refused_before_it_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

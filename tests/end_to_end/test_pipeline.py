@@ -109,7 +109,7 @@ def test_evaluation_measures_every_decoding_with_its_interval(runs: Path, name: 
     names = ["reasoning, greedy", "reasoning, T=0.6", "non-reasoning, greedy", "non-reasoning, T=0.6"]
     assert [decoding["name"] for decoding in result["decodings"]] == names
     for decoding in result["decodings"]:
-        assert set(decoding["groups"]) == {"all", "en", "ko", "es"}
+        assert set(decoding["groups"]) == {"all", "en", "ko", "es", "domain/math"}
         assert decoding["groups"]["all"]["n"] == 12
         accuracy = decoding["groups"]["all"]["accuracy"]
         assert 0 <= accuracy["low"] <= accuracy["mean"] <= accuracy["high"] <= 1

@@ -397,11 +397,26 @@ HUB = [("math_500", {}), ("aime", {"year": 2024}), ("gpqa", {}), ("mmlu_pro", {}
 
 
 @pytest.mark.parametrize(("use", "args"), HUB)
-def test_hub_set_wants_a_commit_and_says_where_it_stands(load: Loaded, use: str, args: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"got no revision of the hub data set .*40 hexadecimal digits of a commit"):
-        load(use, **args)
-    with pytest.raises(UserError, match="got revision 'main'"):
+def test_hub_set_takes_a_commit_and_no_branch(load: Loaded, use: str, args: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"got revision 'main' .* need the 40 hexadecimal digits .* under its history"):
         load(use, revision="main", **args)
+
+
+@pytest.mark.parametrize(("use", "args"), [*HUB, ("aime", {"year": 2025})])
+def test_hub_set_is_that_of_a_fixed_commit_where_the_recipe_names_none(
+    load: Loaded,
+    hub: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    use: str,
+    args: dict[str, Any],
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"hub data set '.*' at [0-9a-f]{40} cannot be loaded"):
+        load(use, **args)
 
 
 @pytest.mark.parametrize(("use", "args"), HUB[:-1])

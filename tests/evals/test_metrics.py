@@ -104,6 +104,18 @@ def test_groups_are_all_answers_and_each_language_in_the_order_of_the_rows() -> 
     assert [groups[name]["accuracy"]["mean"] for name in groups] == [0.2, 0.5, 0.0]
 
 
+def test_domains_are_groups_behind_the_languages_and_apart_from_them() -> None:
+    rows = [{"language": "en", "domain": "math"}, {"domain": "en"}, {"domain": "math"}]
+    groups = measure_groups([answer(number, outcome=number == 0, row=row) for number, row in enumerate(rows)])
+    assert {name: metrics["n"] for name, metrics in groups.items()} == {
+        "all": 3,
+        "en": 1,
+        "domain/math": 2,
+        "domain/en": 1,
+    }
+    assert groups["domain/math"]["accuracy"]["mean"] == 0.5
+
+
 def test_samples_give_pass_at_k_and_the_majority_over_questions() -> None:
     # First question: 1 of 4 right, and 7 is said once, 8 three times. Second: 3 of 4 right, 7 has the majority.
     first = [answer(0, outcome=right, extracted="7" if right else "8") for right in (True, False, False, False)]

@@ -170,8 +170,8 @@ def test_stage_writes_what_the_report_reads(base: Path, tmp_path: Path, capsys: 
     assert (content["label"], content["questions"], content["engine"]) == ("random", NUM_ROWS, "transformers")
     assert [entry["name"] for entry in content["decodings"]] == ["reasoning, T=1", "non-reasoning, greedy"]
     for entry, samples in zip(content["decodings"], (2, 1), strict=True):
-        assert list(entry["groups"]) == ["all", "en", "ko", "es"]
-        assert [group["n"] for group in entry["groups"].values()] == [count * samples for count in (12, 4, 4, 4)]
+        assert list(entry["groups"]) == ["all", "en", "ko", "es", "domain/math"]
+        assert [group["n"] for group in entry["groups"].values()] == [count * samples for count in (12, 4, 4, 4, 12)]
         assert entry["tokens"] == entry["groups"]["all"]["n"] * sum(
             entry["groups"]["all"][key]["mean"] for key in ("thinking_tokens", "answer_tokens")
         )
@@ -288,7 +288,8 @@ def test_benchmarks_are_asked_beside_the_data_and_graded_by_their_own_rewards(
     assert all(len(line) <= 80 for line in said[said.index("random\n") :].splitlines() if "─" in line or "%" in line)
     stage = load_stage("random", run, run)
     assert stage.evaluation is not None
-    assert set(stage.evaluation.decodings["non-reasoning, greedy"].groups) == {"all", "en", "ko", "es"}
+    domains = {"domain/math", "domain/long_context"}
+    assert set(stage.evaluation.decodings["non-reasoning, greedy"].groups) == {"all", "en", "ko", "es", *domains}
 
 
 @pytest.mark.slow

@@ -317,6 +317,7 @@ def test_record_of_a_sample_has_the_columns_of_samples_jsonl() -> None:
         "step": 3,
         "mode": "reasoning",
         "language": "en",
+        "domain": "math",
         "prompt": [{"role": "user", "content": "?"}],
         "thinking": "t",
         "answer": "a",

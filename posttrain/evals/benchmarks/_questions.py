@@ -73,17 +73,12 @@ def read(source: Source, limit: int | None = None) -> Iterator[Place]:
             raise UserError(f"{place}: {problem}") from problem
 
 
-def pinned(name: str, revision: str | None, config: str | None, split: str) -> Source:
+def pinned(name: str, revision: str, config: str | None, split: str) -> Source:
     """A data set of the hub at one commit.
 
     Raises:
-        UserError: no commit is given, or what is given may be another one tomorrow.
+        UserError: what is given may be another one tomorrow.
     """
-    if revision is None:
-        raise UserError(
-            f"got no revision of the hub data set {name}; need the 40 hexadecimal digits of a commit, which the data "
-            "set's page on the hub shows under its history: args: {revision: ...}"
-        )
     path = f"hub:{name}@{revision}"
     parse_hub_path(path)
     return Source(path=path, config=config, split=split)
