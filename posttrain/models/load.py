@@ -31,8 +31,13 @@ def load_tokenizer(section: ModelSection) -> Any:
     return tokenizer
 
 
-def load_model(section: ModelSection, tokenizer: Any) -> Any:
+def load_model(section: ModelSection, tokenizer: Any, config: Any = None) -> Any:
     """The causal language model of a folder, in the recipe's dtype.
+
+    Args:
+        section: of the recipe.
+        tokenizer: of the model.
+        config: in the place of the folder's own configuration, for the same weights.
 
     Raises:
         UserError: there is no model at `section.path`, or its embedding is smaller than the tokenizer.
@@ -45,7 +50,10 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
     _require_folder(section.path)
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            section.path, dtype=getattr(torch, section.dtype), attn_implementation=_attention(section)
+            section.path,
+            config=config,
+            dtype=getattr(torch, section.dtype),
+            attn_implementation=_attention(section),
         )
     except (OSError, ValueError) as error:
         raise UserError(f"no model could be loaded from '{section.path}': {_first_line(error)}") from error
