@@ -16,7 +16,6 @@ from posttrain.errors import UserError
 from posttrain.evals.benchmark import Benchmark, benchmarks_in_the_box, load_benchmark
 from posttrain.grading.gold import require_gold
 from posttrain.recipe import BenchmarkSpec, GradingSection
-from rewards import make_attempt
 from rewards.language import detect_language
 
 COMMIT = "a1" * 20
@@ -156,7 +155,7 @@ def test_needle_has_exactly_the_tokens_asked_for_at_every_depth_and_language(loa
     for row, text in zip(benchmark.rows, asked(benchmark), strict=True):
         assert len(encode_prompt(tokenizer, text)) == row["length"]
         assert text.count(row["answer"]) == 1
-    assert gold_of(benchmark) == "needle_found: 54 right"
+    assert gold_of(benchmark) == "values_found: 54 right"
 
 
 def test_needle_stands_where_it_is_asked_for(load: Loaded, tokenizer: Any) -> None:
@@ -175,28 +174,8 @@ def test_needle_draws_another_code_for_every_question_and_the_same_for_the_same_
 
 
 def test_needle_without_room_for_its_question_is_refused(load: Loaded) -> None:
-    with pytest.raises(UserError, match="a needle in 20 tokens: the question alone takes"):
+    with pytest.raises(UserError, match=r"needle \(en\) in 20 tokens: the question alone takes"):
         load("needle", lengths=[20])
-
-
-@pytest.mark.parametrize(
-    ("answer", "score"),
-    [
-        ("4913946", 1),
-        ("The code is 4913946.", 1),
-        ("암호는 4913946 입니다", 1),
-        ("4,913,946", 1),
-        ("It is 4913946, so 4913946.", 1),
-        ("4913947", 0),
-        ("4913946 or 4913947", 0),
-        ("49139461", 0),
-        ("", 0),
-    ],
-)
-def test_needle_is_found_by_its_code_and_no_other(answer: str, score: float) -> None:
-    from posttrain.evals.benchmarks.needle import needle_found
-
-    assert needle_found(make_attempt(answer, {"answer": "4913946"})).score == score
 
 
 # --- a user's files ---

@@ -280,7 +280,7 @@ def test_benchmarks_are_asked_beside_the_data_and_graded_by_their_own_rewards(
     assert [(cell["length"], cell["depth"], cell["n"]) for cell in cells] == [(150, 0, 1), (150, 1, 1)]
     graders = {record["benchmark"]: set(record["verdicts"]) for record in records}
     assert graders["demo"] == graders["again"] == {"math_answer", "language"}
-    assert graders["needle"] == {"needle_found"}
+    assert graders["needle"] == {"values_found"}
     assert greedy["latency"]["mean"] > 0
     assert all(len(record["answer"]) < 60 and len(record["prompt"][0]["content"]) < 60 for record in records)
     said = capsys.readouterr().out
