@@ -11,7 +11,7 @@ from trl import SFTConfig
 
 from posttrain.context.documents import documents_file
 from posttrain.context.mixing import mix_by_share
-from posttrain.context.questions import gate_decoding, gate_questions, prompt_lengths
+from posttrain.context.questions import gate_questions, longest_sequence
 from posttrain.data.encode import Encoded
 from posttrain.data.intake import Intake, take_in
 from posttrain.data.mixing import parts_of
@@ -108,8 +108,7 @@ def gate_steps(tokens: npt.NDArray[np.int64], slice_tokens: float) -> list[int]:
 def _plan(recipe: ContextRecipe, stage: LengthStage, config: Any, tokenizer: Any) -> StagePlan:
     pack_tokens = recipe.pack_tokens or stage.length
     questions = gate_questions(tokenizer, recipe.gate, length=stage.length, seed=recipe.seed)
-    decoding = gate_decoding(recipe.gate)
-    longest = max(prompt_lengths(tokenizer, questions, decoding)) + decoding.max_new_tokens
+    longest = longest_sequence(tokenizer, recipe.gate, questions)
     if longest > stage.length:
         raise UserError(f"gate: a question takes {longest} tokens with its answer, length is {stage.length}")
     sources = _sources(recipe, stage, tokenizer)

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from posttrain.chat import encode_prompt
-from posttrain.context import haystacks
+from posttrain.data.rows import Row
+from posttrain.errors import UserError
 from posttrain.evals.evaluate import ask, render_question
 from posttrain.evals.suite import Question
-from posttrain.recipe import Decoding, GateSection
+from posttrain.haystack import make_rows
+from posttrain.recipe import Decoding, GateSection, RewardSpec
 
-SEED = 2**31  # of the questions, plus the recipe's: no document of the training has it
+REWARDS = [RewardSpec(use="posttrain.haystack:values_found")]  # as in the evaluation
 
 
 def gate_decoding(gate: GateSection) -> Decoding:
@@ -18,48 +20,52 @@ def gate_decoding(gate: GateSection) -> Decoding:
 
 
 def gate_questions(tokenizer: Any, gate: GateSection, *, length: int, seed: int) -> list[Question]:
-    """The questions of a stage of `length` tokens, cell by cell.
+    """The questions of a stage of `length` tokens, those of one length after those of another.
 
     A cell's length is that of the whole sequence: prompt, template and `max_new_tokens` of answer.
 
     Raises:
-        UserError: as in `haystacks.make_rows`.
+        UserError: there is no such task, or no room for the question in a length.
     """
-    decoding, questions = gate_decoding(gate), list[Question]()
+    questions: list[Question] = []
+    overhead = _overhead(tokenizer, gate, length)
     for share in gate.lengths:
         cell_length = round(share * length)
-        room = cell_length - gate.max_new_tokens - _overhead(tokenizer, gate, decoding, cell_length)
-        rows = haystacks.make_rows(
-            tokenizer,
-            tasks=gate.tasks,
-            lengths=[room],
-            depths=gate.depths,
-            languages=gate.languages,
-            per_cell=gate.samples_per_cell,
-            seed=SEED + seed,
-        )
-        for row in rows:
+        for row in _rows(tokenizer, gate, cell_length - overhead, gate.depths, gate.samples_per_cell, seed):
             cell = {"task": row["task"], "length": cell_length, "depth": row["depth"]}
             questions.append(Question(row["task"], len(questions), {**row, "benchmark": row["task"]}, cell))
     return questions
 
 
-def prompt_lengths(tokenizer: Any, questions: Sequence[Question], decoding: Decoding) -> list[int]:
-    """The tokens of each question, as the model reads it."""
-    asked = (ask(question.row, decoding) for question in questions)
-    return [len(encode_prompt(tokenizer, render_question(tokenizer, row))) for row in asked]
+def longest_sequence(tokenizer: Any, gate: GateSection, questions: Sequence[Question]) -> int:
+    """The tokens of the longest question with its answer."""
+    return max(_prompt_length(tokenizer, gate, question.row) for question in questions) + gate.max_new_tokens
 
 
-def _overhead(tokenizer: Any, gate: GateSection, decoding: Decoding, length: int) -> int:
-    """The tokens that the template adds to a message."""
-    rows = haystacks.make_rows(
-        tokenizer,
-        tasks=gate.tasks,
-        lengths=[length],
-        depths=[0.5],
-        languages=gate.languages,
-        per_cell=1,
-        seed=0,
-    )
-    questions = [Question(row["task"], 0, row, {}) for row in rows]
-    return max(prompt_lengths(tokenizer, questions, decoding)) - length
+def _overhead(tokenizer: Any, gate: GateSection, length: int) -> int:
+    """The tokens of a sequence beside those of its message: the template's and the answer's."""
+    rows = _rows(tokenizer, gate, length, depths=[0.5], per_cell=1, seed=0)
+    return max(_prompt_length(tokenizer, gate, row) for row in rows) - length + gate.max_new_tokens
+
+
+def _rows(
+    tokenizer: Any, gate: GateSection, length: int, depths: Sequence[float], per_cell: int, seed: int
+) -> list[Row]:
+    try:
+        return make_rows(
+            tokenizer,
+            tasks=gate.tasks,
+            lengths=[length],
+            depths=depths,
+            languages=gate.languages,
+            per_cell=per_cell,
+            seed=seed,
+            text=gate.text,
+            num_needles=gate.num_needles,
+        )
+    except (ValueError, UserError) as error:
+        raise UserError(f"gate: {error}") from error
+
+
+def _prompt_length(tokenizer: Any, gate: GateSection, row: Row) -> int:
+    return len(encode_prompt(tokenizer, render_question(tokenizer, ask(row, gate_decoding(gate)))))

@@ -10,9 +10,8 @@ from transformers import TrainerCallback
 
 from posttrain.context.gate import Gate, cells_of, failing, gate_table, named
 from posttrain.context.gate_log import GateLog
-from posttrain.context.haystacks import rewards_of
 from posttrain.context.plan import StagePlan
-from posttrain.context.questions import gate_decoding
+from posttrain.context.questions import REWARDS, gate_decoding
 from posttrain.context.short_loss import short_loss
 from posttrain.data.encode import Encoded
 from posttrain.evals.answers import cut
@@ -113,7 +112,7 @@ class Watch(TrainerCallback):
         mine = self._plan.questions[accelerator.process_index :: accelerator.num_processes]
         was_training, records = model.training, list[dict[str, Any]]()
         try:
-            with GradingPool(rewards_of(recipe.gate.tasks), GradingSection(workers=0)) as grader:
+            with GradingPool(REWARDS, GradingSection(workers=0)) as grader:
                 for length, some in groupby(mine, key=lambda question: question.cell["length"]):
                     engine = TransformersEngine(model, self._tokenizer, max_num_seqs=max(1, pack_tokens // length))
                     records += evaluate(

@@ -37,14 +37,19 @@ class LengthStage:
 
 @dataclass(frozen=True, kw_only=True)
 class DocumentsSection:
-    """Long documents that are made here, with what is asked for at every depth in turn.
+    """Long documents that are made here (`posttrain.haystack`), with what is asked for at every depth in turn.
 
-    `shortest`: share of the stage's length; documents are spread evenly from there to the whole of it.
+    `shortest`: share of the stage's length; documents are spread evenly, in equal ratios, from there to the whole of
+    it. `questions`: about each text, every reply trained. `num_needles`: in a text, where a task has several. `text`: a
+    file, folder or glob that takes the place of generated sentences.
     """
 
     tasks: list[str] = field(default_factory=lambda: ["needle"], metadata=NOT_EMPTY)
     languages: list[Literal["en", "ko", "es"]] = field(default_factory=lambda: ["en", "ko", "es"], metadata=NOT_EMPTY)
     shortest: float = field(default=0.25, metadata=SHARE_ABOVE_0)
+    questions: int = field(default=1, metadata=AT_LEAST_ONE)
+    num_needles: int = field(default=4, metadata=AT_LEAST_ONE)
+    text: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +68,8 @@ class GateSection:
     """When a stage may be left: once the share of right answers in every cell (task, length, depth) is `min_accuracy`.
 
     `lengths`: of the whole sequence, answer included, as shares of the stage's length. `depths`: of the needle, from 0,
-    the beginning, to 1. `samples_per_cell`: questions in each of the `languages`.
+    the beginning, to 1. `samples_per_cell`: questions in each of the `languages`. `num_needles`, `text`: as in
+    `documents`; nothing that is asked here is ever asked in a document.
     """
 
     min_accuracy: float = field(default=1.0, metadata=SHARE_ABOVE_0)
@@ -72,6 +78,8 @@ class GateSection:
     depths: list[float] = field(default_factory=lambda: [0.0, 0.25, 0.5, 0.75, 1.0], metadata=NOT_EMPTY)
     tasks: list[str] = field(default_factory=lambda: ["needle"], metadata=NOT_EMPTY)
     languages: list[Literal["en", "ko", "es"]] = field(default_factory=lambda: ["en", "ko", "es"], metadata=NOT_EMPTY)
+    num_needles: int = field(default=4, metadata=AT_LEAST_ONE)
+    text: str | None = None
     max_new_tokens: int = field(default=32, metadata=AT_LEAST_ONE)
 
 
