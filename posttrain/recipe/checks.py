@@ -80,16 +80,20 @@ def _check_sft(recipe: SFTRecipe) -> None:
     if isinstance(shares, Mapping):
         _check_shares(shares, "mixer.args.shares")
     if recipe.data.pack_tokens is not None:
-        for key in ("per_device_train_batch_size", "per_device_eval_batch_size"):
-            if (size := recipe.trainer.get(key, 1)) != 1:
-                raise UserError(
-                    f"trainer.{key}: got {size!r}, need 1 with data.pack_tokens: a batch is one pack; leave it out and "
-                    "set the tokens of a step by data.pack_tokens and trainer.gradient_accumulation_steps"
-                )
+        _check_one_pack(recipe.trainer, "trainer", "data.pack_tokens")
     if recipe.validation is not None:
         _check_sources(recipe.validation.sources, "validation")
     elif (strategy := recipe.trainer.get("eval_strategy", "no")) not in ("no", False):
         raise UserError(f"trainer.eval_strategy: got {strategy!r} and no `validation` section; need its sources")
+
+
+def _check_one_pack(trainer: Mapping[str, Any], where: str, pack_tokens: str) -> None:
+    for key in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+        if (size := trainer.get(key, 1)) != 1:
+            raise UserError(
+                f"{where}.{key}: got {size!r}, need 1 with {pack_tokens}: a batch is one pack; leave it out and "
+                f"set the tokens of a step by {pack_tokens} and trainer.gradient_accumulation_steps"
+            )
 
 
 def _check_context(recipe: ContextRecipe) -> None:
@@ -114,6 +118,9 @@ def _check_context(recipe: ContextRecipe) -> None:
             if not (share > 0 or key == "depths") or not 0 <= share <= 1:
                 what = "above 0 and at most 1, of the stage's length" if key == "lengths" else "from 0 to 1"
                 raise UserError(f"gate.{key}.{number}: got {share!r}, need a share {what}")
+    _check_one_pack(recipe.trainer, "trainer", "pack_tokens")
+    for index, stage in enumerate(recipe.stages):
+        _check_one_pack(stage.trainer, f"stages.{index}.trainer", "pack_tokens")
     _check_rows_sections(recipe)
 
 
