@@ -1,6 +1,6 @@
 """The charts of evaluations: bars by language and benchmark, accuracy against thinking tokens, heat maps of needles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 
 from posttrain.report.evaluation import BudgetPoint, Cell, Decoding, Interval
@@ -61,7 +61,7 @@ def heat_maps(stages: Sequence[StageRun]) -> list[Chart]:
             decoding = stage.decoding(name)
             for benchmark, cells in decoding.cells.items() if decoding else ():
                 if cells and all(len(cell.at) == 2 for cell in cells):
-                    charts.append(Chart(stage.name, f"{benchmark}, {name}; accuracy in %", _heat_map(cells)))
+                    charts.append(Chart(stage.name, f"{benchmark}, {name}; accuracy in %", heat_map(cells)))
     return charts
 
 
@@ -131,12 +131,18 @@ def _curve(name: str, points: Sequence[BudgetPoint]) -> Figure:
     }
 
 
-def _heat_map(cells: Sequence[Cell]) -> Figure:
+def _cell_in_words(cell: Cell) -> str:
+    mean, low, high = map(percent, cell.accuracy)
+    return f"{mean} % [{low}, {high}] of {cell.num_answers}"
+
+
+def heat_map(cells: Sequence[Cell], in_words: Callable[[Cell], str] = _cell_in_words) -> Figure:
+    """Accuracy over two coordinates; `in_words` is what a cell says when it is pointed at."""
     across, down = cells[0].at
     columns, rows = (sorted({cell.at[key] for cell in cells}) for key in (across, down))
     at = {(cell.at[down], cell.at[across]): cell for cell in cells}
     places = [[at.get((row, column)) for column in columns] for row in rows]
-    said = [[_cell_in_words(cell) if cell else "not measured" for cell in line] for line in places]
+    said = [[in_words(cell) if cell else "not measured" for cell in line] for line in places]
     look = layout(".0f", has_legend=False)
     for axis, key, values in (("xaxis", across, columns), ("yaxis", down, rows)):
         look[axis] = {"type": "category", "color": INK, "fixedrange": True, "showgrid": False, "automargin": True}
@@ -158,11 +164,6 @@ def _heat_map(cells: Sequence[Cell]) -> Figure:
         "hovertemplate": f"{across} %{{x}}, {down} %{{y}}<br>%{{hovertext}}<extra></extra>",
     }
     return {"data": [trace], "layout": look | {"hovermode": "closest"}}
-
-
-def _cell_in_words(cell: Cell) -> str:
-    mean, low, high = map(percent, cell.accuracy)
-    return f"{mean} % [{low}, {high}] of {cell.num_answers}"
 
 
 def _error_bars(intervals: Sequence[Interval]) -> Figure:

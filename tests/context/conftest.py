@@ -22,7 +22,7 @@ pack_tokens: 512
 documents: {{languages: [en], shortest: 0.8}}
 replay: {{sources: [{{path: {demo_files["sft_non_reasoning"]}}}], share: 0.2}}
 validation: {{sources: [{{path: {demo_files["sft_reasoning"]}}}]}}
-gate: {{samples_per_cell: 1, lengths: [0.9, 1.0], depths: [0, 1], languages: [en], max_new_tokens: 24}}
+gate: {{samples_per_cell: 1, lengths: [0.95, 1.0], depths: [0, 1], languages: [en], max_new_tokens: 40}}
 max_short_regression: 9
 trainer: {{learning_rate: 1e-2, logging_steps: 5, save_steps: 4, save_total_limit: 9, report_to: none}}
 """
