@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,13 @@ from posttrain.training import require_steps, samples_per_step
 DEFAULTS = {"lr_scheduler_type": "constant_with_warmup", "warmup_steps": 10}
 
 
+class Taken(NamedTuple):
+    """What the stream takes of a group of rows: how many, and which share of all tokens."""
+
+    rows: int
+    share: float
+
+
 @dataclass(frozen=True)
 class StagePlan:
     """One length stage.
@@ -41,7 +48,7 @@ class StagePlan:
         gate_steps: after which of them the gate is asked.
         questions: what it asks.
         intakes: of each group of rows: documents, long, replay.
-        got_shares: of the tokens, by group.
+        got: what the stream takes of each group.
     """
 
     stage: LengthStage
@@ -53,7 +60,7 @@ class StagePlan:
     gate_steps: Sequence[int]
     questions: Sequence[Question]
     intakes: dict[str, list[Intake]]
-    got_shares: dict[str, float]
+    got: dict[str, Taken]
 
     @property
     def num_steps(self) -> int:
@@ -130,7 +137,9 @@ def _plan(recipe: ContextRecipe, stage: LengthStage, config: Any, tokenizer: Any
     samples = replace(packs, rows=rows, bounds=bounds, num_tokens=int(rows.num_tokens.sum(dtype=np.int64)))
     tokens = np.cumsum([0, *rows.num_tokens], dtype=np.int64)[np.asarray(bounds)][::per_step]
     groups = np.repeat(np.arange(len(parts)), [len(members) for members in parts.values()])
-    by_group = np.bincount(groups[rows.source_ids], weights=rows.num_tokens, minlength=len(parts))
+    group_of = groups[rows.source_ids]
+    num_rows = np.bincount(group_of, minlength=len(parts))
+    shares_got = np.bincount(group_of, weights=rows.num_tokens, minlength=len(parts)) / samples.num_tokens
     return StagePlan(
         stage=stage,
         recipe=recipe,
@@ -141,7 +150,10 @@ def _plan(recipe: ContextRecipe, stage: LengthStage, config: Any, tokenizer: Any
         gate_steps=gate_steps(tokens, stage.slice_tokens),
         questions=questions,
         intakes=intakes,
-        got_shares={group: float(share) for group, share in zip(parts, by_group / by_group.sum(), strict=True)},
+        got={
+            group: Taken(int(count), float(share))
+            for group, count, share in zip(parts, num_rows, shares_got, strict=True)
+        },
     )
 
 

@@ -47,9 +47,9 @@ def run_stage(recipe: ContextRecipe, *, resume: bool) -> None:
 
 def describe(plan: StagePlan) -> str:
     """The stage in one line."""
-    shares = ", ".join(f"{group} {share:.1%}" for group, share in plan.got_shares.items())
+    groups = ", ".join(f"{taken.rows:,} rows of {group} ({taken.share:.1%})" for group, taken in plan.got.items())
     return (
-        f"{plan.stage.length:,} tokens long; at most {plan.num_steps:,} steps, {plan.tokens[-1]:,} tokens ({shares}); "
+        f"{plan.stage.length:,} tokens long; at most {plan.num_steps:,} steps, {plan.tokens[-1]:,} tokens: {groups}; "
         f"at most {len(plan.gate_steps):,} gates of {len(plan.questions):,} questions"
     )
 
@@ -93,7 +93,7 @@ def _run_length(
                 "length": plan.stage.length,
                 "tokens": watch.last.tokens,
                 "steps": watch.last.step,
-                "shares": plan.got_shares,
+                "shares": {group: taken.share for group, taken in plan.got.items()},
                 "short_loss": watch.last.short_loss,
                 "data": {intake.name: intake.notes() for some in plan.intakes.values() for intake in some},
             }

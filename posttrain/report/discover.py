@@ -23,8 +23,9 @@ class _Found(NamedTuple):
 def find_stages(folders: Sequence[Path]) -> list[StageRun]:
     """The stages in `folders`, each with the evaluation of its model, in the order in which they were started.
 
-    A folder is a run's, or has runs right below it: a pipeline, or a context run with its stages. Runs that are named themselves are one pipeline
-    together. An evaluation whose model no run here made, and a second one of a model, stands for itself.
+    A folder is a run's, or has runs right below it: a pipeline, or a context run with its stages. Runs that are named
+    themselves are one pipeline together. An evaluation whose model no run here made, and a second one of a model,
+    stands for itself.
 
     Raises:
         UserError: a folder is not there or has no run; or as in `load_stage`.
