@@ -58,6 +58,7 @@ class Watch(TrainerCallback):
         """Look at the short rows before the first step, under the stage's RoPE."""
         loss = self._short_loss()
         if not self._log.read():
+            self._log.truncate(after_step=0)  # a kill may have left half of the line
             self._log.append(Gate(0, 0, False, (), loss, self._loss_before))
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:

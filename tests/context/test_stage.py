@@ -1,6 +1,7 @@
 """The ladder from recipe to models: the gate holds a stage back and lets it go, and a kill costs nothing."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -139,9 +140,7 @@ def test_short_loss_is_the_mean_over_trained_tokens(model_folder: Path, recipe_f
     assert short_loss(model, rows) == pytest.approx(losses / tokens, rel=1e-5)
 
 
-@pytest.mark.parametrize(
-    "memory", [{}, {"gradient_checkpointing": True}, {"activation_offloading": True, "gradient_checkpointing": True}]
-)
+@pytest.mark.parametrize("memory", [{}, {"gradient_checkpointing": True}])
 def test_gate_leaves_random_numbers_weights_and_the_mode_as_they_are(
     recipe_file: Path, tokenizer: Any, memory: dict[str, Any]
 ) -> None:
@@ -167,14 +166,14 @@ def test_gate_leaves_random_numbers_weights_and_the_mode_as_they_are(
 def test_gate_draws_no_random_number_and_puts_the_model_back_into_training(recipe_file: Path, tokenizer: Any) -> None:
     recipe = load(recipe_file)
     plan = plan_stages(recipe, tokenizer)[0]
-    trainer = UnifiedSFTTrainer(
-        model=load_model(recipe.model, tokenizer, plan.config),
-        args=plan.arguments,
-        samples=plan.samples,
-        processing_class=tokenizer,
-    )
     rows = context_stage.short_rows(recipe, tokenizer)
     with Run.start(plan.recipe.run, "context", "{}", 0, [], None, resume=False) as run:
+        trainer = UnifiedSFTTrainer(
+            model=load_model(recipe.model, tokenizer, plan.config),
+            args=plan.arguments,
+            samples=plan.samples,
+            processing_class=tokenizer,
+        )
         watch = Watch(trainer, plan, tokenizer, rows, 1.0, run)
         trainer.model.train()
         before = torch.get_rng_state()
@@ -186,37 +185,41 @@ def test_gate_draws_no_random_number_and_puts_the_model_back_into_training(recip
     assert len(watch.last.cells) == 4
     assert torch.equal(torch.get_rng_state(), before)
     assert all(module.training for module in trainer.model.modules())
-    assert not trainer.control.should_training_stop
 
 
 # --- stopped and taken up again ---
 
 
-def start(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(COMMAND), *words], capture_output=True, text=True, timeout=500)
+def start(cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """`same_code` in a process of its own, with the cache that `same_code` gives the test."""
+    environment = {**os.environ, "HF_DATASETS_CACHE": str(cache)}
+    command = [sys.executable, str(COMMAND), *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
 
 
 @pytest.mark.usefixtures("same_code")
-def test_run_killed_in_a_slice_and_then_in_a_gate_ends_like_one_that_nobody_disturbed(recipe_file: Path) -> None:
+def test_run_killed_in_a_slice_and_then_in_a_gate_ends_like_one_that_nobody_disturbed(
+    recipe_file: Path, tmp_path: Path
+) -> None:
     whole = load(recipe_file, f"run={recipe_file.parent / 'whole'}")
     run_stage(whole, resume=False)
-    run, words = Path(load(recipe_file).run), ("context", str(recipe_file))
+    run, words, cache = Path(load(recipe_file).run), ("context", str(recipe_file)), tmp_path / "cache"
     history = gates(Path(whole.run) / "short")
     assert history[1].step > 6
 
-    killed = start("kill=step:6", *words)
+    killed = start(cache, "kill=step:6", *words)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [gate.step for gate in gates(run / "short")] == [0]
-    refused = start(*words)
+    refused = start(cache, *words)
     assert refused.returncode == 2
     assert "pass --resume" in refused.stderr
 
-    killed = start("kill=gate:2", *words, "--resume")
+    killed = start(cache, "kill=gate:2", *words, "--resume")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [gate.step for gate in gates(run / "short")] == [0, history[1].step]
     assert not (run / "short" / "model").exists()
 
-    done = start(*words, "--resume")
+    done = start(cache, *words, "--resume")
     assert done.returncode == 0, done.stderr
     for name in ("short", "long"):
         one, other = run / name, Path(whole.run) / name
