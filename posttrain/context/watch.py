@@ -75,6 +75,10 @@ class Watch(TrainerCallback):
         if self.last.is_passed or self.problem() or state.global_step >= self._plan.num_steps:
             control.should_training_stop, control.should_save = True, False
 
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """The stream's only epoch ends with the stage."""
+        control.should_save = False
+
     def problem(self) -> str | None:
         """Why the stage has failed; None where it has not, or not yet."""
         gate, stage = self.last, self._plan.stage
