@@ -8,8 +8,7 @@ from typing import Any
 import posttrain.haystack
 from posttrain.data.cache import cache_folder, key_of_tokenizer
 from posttrain.errors import UserError
-from posttrain.haystack import make_documents
-from posttrain.haystack.text_files import read_sentences
+from posttrain.haystack import make_documents, text_files
 from posttrain.recipe import DocumentsSection
 from posttrain.run_folder.manifest import sha256_of
 from posttrain.runs import append_json_lines, written_aside
@@ -23,7 +22,7 @@ def documents_file(tokenizer: Any, section: DocumentsSection, *, length: int, nu
     """
     follows_from = [
         {"section": repr(section), "length": length, "num_tokens": num_tokens, "seed": seed},
-        [] if section.text is None else read_sentences(section.text),
+        [sha256_of(file) for file in text_files(section.text)] if section.text else None,
         key_of_tokenizer(tokenizer),
         sha256_of(Path(posttrain.haystack.__path__[0])),
     ]

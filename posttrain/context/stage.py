@@ -1,6 +1,7 @@
 """The context stage: a model in, a model for every length of the ladder out."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
@@ -15,6 +16,7 @@ from posttrain.data.intake import describe_intake
 from posttrain.data.rejected import write_rejected
 from posttrain.data.rows import source_files
 from posttrain.errors import UserError
+from posttrain.haystack import text_files
 from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.recipe import ContextRecipe, resolved_yaml
 from posttrain.runs import Run, is_finished
@@ -33,8 +35,7 @@ def run_stage(recipe: ContextRecipe, *, resume: bool) -> None:
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
     plans, rows = plan_stages(recipe, tokenizer), short_rows(recipe, tokenizer)
-    files = [*source_files(_sources(recipe)), *model_files(recipe.model)]
-    run = Run.start(recipe.run, "context", resolved_yaml(recipe), recipe.seed, files, template, resume)
+    run = Run.start(recipe.run, "context", resolved_yaml(recipe), recipe.seed, _files(recipe), template, resume)
     with run:
         loss_before = _loss_of(recipe, tokenizer, rows) if rows else None
         for plan in plans:
@@ -64,8 +65,7 @@ def _run_length(
     resume: bool,
 ) -> None:
     recipe = plan.recipe
-    files = [*source_files(_sources(recipe)), *model_files(recipe.model)]
-    run = Run.start(recipe.run, "context", resolved_yaml(recipe), recipe.seed, files, template, resume)
+    run = Run.start(recipe.run, "context", resolved_yaml(recipe), recipe.seed, _files(recipe), template, resume)
     with run:
         if run.is_main:
             intakes = [intake for some in plan.intakes.values() for intake in some]
@@ -100,9 +100,12 @@ def _run_length(
         )
 
 
-def _sources(recipe: ContextRecipe) -> list[Any]:
+def _files(recipe: ContextRecipe) -> list[Path]:
+    """What decides the run: rows, texts that needles are hidden in, the model."""
     sections = (recipe.long, recipe.replay, recipe.validation)
-    return [source for section in sections if section is not None for source in section.sources]
+    sources = [source for section in sections if section is not None for source in section.sources]
+    texts = {recipe.gate.text, recipe.documents and recipe.documents.text} - {None}
+    return [*source_files(sources), *(file for text in texts for file in text_files(text)), *model_files(recipe.model)]
 
 
 def _loss_of(recipe: ContextRecipe, tokenizer: Any, rows: Sequence[Encoded]) -> float:

@@ -2,18 +2,17 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from itertools import count as count_up
 from itertools import product
 from typing import Any, TypeVar
 
 from posttrain.chat import render_for_training
 from posttrain.data.rows import Row
 from posttrain.haystack.rows import LANGUAGES_ASKED, to_row
-from posttrain.haystack.writer import Cell, Writer
+from posttrain.haystack.writer import Cell, Count, Writer
 
 T = TypeVar("T")
 
-NUM_LENGTHS = 8  # parts of the range of lengths, each as many times its shortest as any other
+NUM_LENGTHS = 8  # parts of the range of lengths; the longest of a part is the same multiple of its shortest in all
 NUM_DEPTHS = 10
 
 
@@ -33,8 +32,9 @@ def make_documents(
 ) -> Iterator[Row]:
     """Conversations in non-reasoning mode, made one at a time; none asks for what an evaluation asks for.
 
-    The range of lengths is cut into 8 parts (in equal ratios) and the depths into 10: of each 80 documents one is from
-    each part of both, at a random place within, and tasks and languages take turns.
+    The range of lengths is cut into 8 parts (in equal ratios) and the depths into 10. Of each 108 documents one has a
+    length from each part, or the longest itself, with a depth from each part, or 0, or 1; the place within a part is
+    random. Tasks and languages take turns.
 
     Args:
         tokenizer: the model's, with its chat template.
@@ -68,13 +68,15 @@ def make_documents(
     def tokens_of(messages: Sequence[Row]) -> int:
         return len(render_for_training(tokenizer, messages, "non_reasoning").input_ids)
 
+    for task, language in product(tasks, languages):  # what has no room is said now rather than hours later
+        writer.write(Cell(task, language, lengths[0], depth=0.5), 0, tokens_of, questions=questions)
     return _documents(writer, _cells(tasks, lengths, languages, seed), tokens_of, count, num_tokens, questions, start)
 
 
 def _documents(
     writer: Writer,
     cells: Iterator[Cell],
-    tokens_of: Any,
+    tokens_of: Count,
     count: int | None,
     num_tokens: int | None,
     questions: int,
@@ -93,15 +95,19 @@ def _documents(
 def _cells(tasks: Sequence[str], lengths: tuple[int, int], languages: Sequence[str], seed: int) -> Iterator[Cell]:
     rng = random.Random(f"cells {seed}")
     shortest, ratio = lengths[0], lengths[1] / lengths[0]
-    places = _dealt([*product(range(NUM_LENGTHS), range(NUM_DEPTHS))], rng)
+    places = _dealt([*product(range(NUM_LENGTHS + 1), range(-1, NUM_DEPTHS + 1))], rng)
     kinds = _dealt([*product(tasks, languages)], rng)
     for (length_part, depth_part), (task, language) in zip(places, kinds, strict=False):
-        length = shortest * ratio ** ((length_part + rng.random()) / NUM_LENGTHS)
-        depth = (depth_part + rng.random()) / NUM_DEPTHS
-        yield Cell(task, language, round(length), depth)
+        length = shortest * ratio ** _place_in(length_part, NUM_LENGTHS, rng)
+        yield Cell(task, language, round(length), _place_in(depth_part, NUM_DEPTHS, rng))
+
+
+def _place_in(part: int, num_parts: int, rng: random.Random) -> float:
+    """A place from 0 to 1 in that part; the parts before the first and behind the last are the two ends themselves."""
+    return min(max((part + rng.random()) / num_parts, 0.0), 1.0)
 
 
 def _dealt(cards: Sequence[T], rng: random.Random) -> Iterator[T]:
     """All cards in a random order, again and again."""
-    for _ in count_up():
+    while True:
         yield from rng.sample(cards, len(cards))

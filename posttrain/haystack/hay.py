@@ -3,6 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import count
 from typing import Any
 
 from posttrain.haystack.languages import Language
@@ -47,7 +48,7 @@ class Hay:
     def draw(self, rng: random.Random, num_tokens: int) -> list[str]:
         """Sentences of exactly so many tokens, or of fewer where none add up to that.
 
-        The last one or two are picked by their size. The others are the same for the same state of `rng`, whatever the
+        The last one or two are picked by their size; the others are the same for the same state of `rng`, whatever the
         number of tokens: a longer text goes on where the shorter one ends.
         """
         drawn: list[str] = []
@@ -67,13 +68,15 @@ class Hay:
         return drawn
 
     def _order(self, rng: random.Random) -> Iterator[str]:
-        first = rng.randrange(len(self._sentences))
+        if self._is_in_order:
+            for index in count(rng.randrange(len(self._sentences))):
+                yield self._sentences[index % len(self._sentences)]
         while True:
-            if self._is_in_order:
-                yield from self._sentences[first:]
-                yield from self._sentences[:first]
-            else:
-                yield from rng.sample(self._sentences, len(self._sentences))
+            waiting = list(self._sentences)
+            while waiting:  # a shuffle of no more than is asked for
+                at = rng.randrange(len(waiting))
+                waiting[at], waiting[-1] = waiting[-1], waiting[at]
+                yield waiting.pop()
 
     def _exactly(self, num_tokens: int, rng: random.Random) -> list[str]:
         """One or two sentences of so many tokens; none where there are none such."""

@@ -13,30 +13,12 @@ LONGEST = 300  # characters of a sentence: what is longer is cut between words
 _ENDS = re.compile(r"(?<=[.!?…。！？])\s+|\s*\n\s*")
 
 
-def read_sentences(path: str) -> list[str]:
-    """The sentences of a file, of the text files in a folder or of those of a glob, in the order of their names.
-
-    A sentence ends with its mark or with its line.
+def text_files(path: str) -> list[Path]:
+    """A file, the text files in a folder at any depth, or those of a glob, sorted by name; hidden ones are left out.
 
     Raises:
-        UserError: there is no such file, or none with words in it, or one that is not UTF-8.
+        UserError: there is none.
     """
-    sentences: list[str] = []
-    num_characters = 0
-    for file in _files(path):
-        try:
-            with file.open(encoding="utf-8") as lines:
-                text = lines.read(MAX_CHARACTERS - num_characters)
-        except UnicodeDecodeError as error:
-            raise UserError(f"text file '{file}' is not UTF-8 ({error}); write it again") from error
-        num_characters += len(text)
-        sentences += [part for sentence in _ENDS.split(text) for part in _parts(sentence)]
-    if not sentences:
-        raise UserError(f"text: '{path}' has no words; need text to hide needles in")
-    return sentences
-
-
-def _files(path: str) -> list[Path]:
     place = Path(path)
     if place.is_file():
         return [place]
@@ -50,6 +32,27 @@ def _files(path: str) -> list[Path]:
             f"text: '{path}' is no file and holds none; need a file, a folder of {', '.join(ENDINGS)}, or a glob"
         )
     return files
+
+
+def read_sentences(path: str) -> list[str]:
+    """The sentences of `text_files`, each of which ends with its mark or with its line.
+
+    Raises:
+        UserError: there is no such file, or none with words in it, or one that is not UTF-8.
+    """
+    sentences: list[str] = []
+    num_characters = 0
+    for file in text_files(path):
+        try:
+            with file.open(encoding="utf-8") as lines:
+                text = lines.read(MAX_CHARACTERS - num_characters)
+        except UnicodeDecodeError as error:
+            raise UserError(f"text file '{file}' is not UTF-8 ({error}); write it again") from error
+        num_characters += len(text)
+        sentences += [part for sentence in _ENDS.split(text) for part in _parts(sentence)]
+    if not sentences:
+        raise UserError(f"text: '{path}' has no words; need text to hide needles in")
+    return sentences
 
 
 def _parts(sentence: str) -> list[str]:

@@ -97,16 +97,15 @@ class Writer:
             cell: what it is to be.
             number: tells it from others of its cell.
             count: the tokens of the conversation: these are `cell.length`.
-            questions: asked one after the other, at depths that are spread evenly.
+            questions: asked one after the other, about depths that lie evenly, in a random order behind the first.
 
         Raises:
             UserError: there is no room for it, or no text of that length, or the text has what is hidden already.
         """
-        depths = [(cell.depth + index / questions) % 1 if index else cell.depth for index in range(questions)]
         for attempt in range(_TRIES):
             rng = random.Random(f"{self._split} {self._seed} {cell} {number} {attempt}")
             draws = Draws(rng, LANGUAGES[cell.language], self._split)
-            puzzle = self._puzzle(draws, cell, depths)
+            puzzle = self._puzzle(draws, cell, _spread(cell.depth, questions, rng))
             messages, hay = self._hide(puzzle, cell, rng.random(), count)
             if not any(value in hay for value in draws.drawn):
                 return Written(messages, puzzle.questions)
@@ -141,6 +140,12 @@ class Writer:
             sentences = make(words, rng)
             self._made[kind, language] = Hay(sentences, count_tokens(self._tokenizer, sentences))
         return self._made[kind, language]
+
+
+def _spread(depth: float, count: int, rng: random.Random) -> list[float]:
+    """So many depths at equal distances, beginning again at 0 behind 1; the first is the given one."""
+    steps = rng.sample(range(1, count), count - 1)
+    return [depth, *((depth + step / count) % 1 for step in steps)]
 
 
 def _conversation(text: str, questions: Sequence[Question]) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 from posttrain.report.evaluation import BudgetPoint, Cell, Decoding, Interval
 from posttrain.report.figures import ACCENT, DASHES, FAINT, INK, SERIES, Chart, Figure, layout, rounded
@@ -54,15 +55,26 @@ def budget_chart(stages: Sequence[StageRun]) -> Chart | None:
 
 
 def heat_maps(stages: Sequence[StageRun]) -> list[Chart]:
-    """Accuracy over the cells of every benchmark whose cells have two coordinates: one map a stage and decoding."""
+    """Accuracy over the cells of every benchmark whose cells have two coordinates: one map a stage and decoding.
+
+    Where they have more, such as a task before its lengths and depths, there is a map for each value of the others.
+    """
     charts = []
     for stage in stages:
         for name in decoding_names([stage]):
             decoding = stage.decoding(name)
             for benchmark, cells in decoding.cells.items() if decoding else ():
-                if cells and all(len(cell.at) == 2 for cell in cells):
-                    charts.append(Chart(stage.name, f"{benchmark}, {name}; accuracy in %", heat_map(cells)))
+                for shared, part in _by_others_than_last_two(cells).items():
+                    title = ", ".join([benchmark, *map(str, shared), name])
+                    charts.append(Chart(stage.name, f"{title}; accuracy in %", heat_map(part)))
     return charts
+
+
+def _by_others_than_last_two(cells: Sequence[Cell]) -> dict[tuple[Any, ...], list[Cell]]:
+    parts: dict[tuple[Any, ...], list[Cell]] = {}
+    for cell in cells if all(len(cell.at) >= 2 for cell in cells) else ():
+        parts.setdefault(tuple(cell.at.values())[:-2], []).append(cell)
+    return parts
 
 
 def _of_languages(decoding: Decoding, metric: str) -> dict[str, Interval]:
@@ -137,8 +149,8 @@ def _cell_in_words(cell: Cell) -> str:
 
 
 def heat_map(cells: Sequence[Cell], in_words: Callable[[Cell], str] = _cell_in_words) -> Figure:
-    """Accuracy over two coordinates; `in_words` is what a cell says when it is pointed at."""
-    across, down = cells[0].at
+    """Accuracy over the last two coordinates; `in_words` is what a cell says when it is pointed at."""
+    across, down = list(cells[0].at)[-2:]
     columns, rows = (sorted({cell.at[key] for cell in cells}) for key in (across, down))
     at = {(cell.at[down], cell.at[across]): cell for cell in cells}
     places = [[at.get((row, column)) for column in columns] for row in rows]

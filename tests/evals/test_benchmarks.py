@@ -178,6 +178,25 @@ def test_needle_without_room_for_its_question_is_refused(load: Loaded) -> None:
         load("needle", lengths=[20])
 
 
+def test_the_files_of_a_text_of_ones_own_are_known_for_their_hashes(load: Loaded, tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("The moon rose late. Nobody saw it! " * 9, encoding="utf-8")
+    for use in ("needle", "ruler"):
+        args = {"lengths": [900], "depths": [0.5], "languages": ["en"]}
+        assert load(use, **args).files == ()
+        benchmark = load(use, **args, text=str(tmp_path))
+        assert benchmark.files == [file]
+        assert "The moon rose late." in asked(benchmark)[0]
+
+
+def test_ruler_asks_every_task_and_its_gold_passes(load: Loaded, tokenizer: Any) -> None:
+    benchmark = load("ruler", lengths=[1000], depths=[0.0, 1.0])
+    assert len(benchmark.rows) == 7 * 2 * 3
+    assert tuple(benchmark.cells) == ("task", "length", "depth")
+    assert {len(encode_prompt(tokenizer, text)) for text in asked(benchmark)} == {1000}
+    assert gold_of(benchmark) == "values_found: 42 right"
+
+
 # --- a user's files ---
 
 

@@ -17,6 +17,7 @@ from posttrain.models.build import HybridShape, build_model
 from posttrain.models.load import save_model
 from posttrain.models.tokenizer import train_tokenizer
 from posttrain.recipe import EvalRecipe, load_recipe, resolved_yaml
+from posttrain.report.evaluation_charts import heat_maps
 from posttrain.report.load import load_stage
 
 QUESTIONS = {"en": "What is {} + 4?", "ko": "{} + 4는 얼마입니까?", "es": "¿Cuánto es {} + 4?"}
@@ -288,6 +289,23 @@ def test_benchmarks_are_asked_beside_the_data_and_graded_by_their_own_rewards(
     stage = load_stage("random", run, run)
     assert stage.evaluation is not None
     assert set(stage.evaluation.decodings["non-reasoning, greedy"].groups) == {"all", "en", "ko", "es"}
+
+
+@pytest.mark.slow
+def test_ruler_has_results_by_task_length_and_depth_and_a_heat_map_of_each_task(base: Path, tmp_path: Path) -> None:
+    args = "{tasks: [multi_value, qa], lengths: [400, 500], depths: [0, 1], languages: [en]}"
+    run = tmp_path / "run"
+    recipe = recipe_for(base, run, f"benchmarks=[{{use: ruler, args: {args}}}]", "engine.max_model_len=768")
+    run_stage(recipe, resume=False)
+    (_, greedy) = json.loads((run / "eval.json").read_bytes())["decodings"]
+    cells = greedy["benchmarks"]["ruler"]["cells"]
+    grid = [(task, length, depth) for task in ("multi_value", "qa") for length in (400, 500) for depth in (0, 1)]
+    assert [(cell["task"], cell["length"], cell["depth"]) for cell in cells] == grid
+    assert all(cell["n"] == 1 and cell["unscorable"] == 0 for cell in cells)
+    notes = [chart.note for chart in heat_maps([load_stage("random", run, run)])]
+    assert [note for note in notes if "greedy" in note] == [
+        f"ruler, {task}, non-reasoning, greedy; accuracy in %" for task in ("multi_value", "qa")
+    ]
 
 
 @pytest.mark.slow

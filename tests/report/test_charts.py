@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,20 @@ def test_the_heat_map_has_the_accuracy_of_each_length_and_depth(profiled):
     assert chart.note == "needle, reasoning; accuracy in %"
     assert (trace["x"], trace["y"]) == (["1024", "2048", "4096"], ["0.0", "0.5", "1.0"])
     assert trace["z"][2] == [54.5, 34.0, 0.0]  # 1 - length / 5000 - 1 / 4
+
+
+def test_cells_with_a_task_too_have_a_heat_map_for_each_task(profiled):
+    evaluation, name = profiled.evaluation, "reasoning"
+    decoding = evaluation.decodings[name]
+    cells = [
+        cell._replace(at={"task": task, **cell.at}) for task in ("needle", "qa") for cell in decoding.cells["needle"]
+    ]
+    evaluation = replace(evaluation, decodings={name: replace(decoding, cells={"ruler": cells[:-1]})})
+    first, second = heat_maps([replace(profiled, evaluation=evaluation)])
+    assert [first.note, second.note] == [f"ruler, {task}, {name}; accuracy in %" for task in ("needle", "qa")]
+    assert first.figure["layout"]["xaxis"]["title"]["text"] == "length"
+    assert first.figure["data"][0]["z"][:2] == second.figure["data"][0]["z"][:2]
+    assert second.figure["data"][0]["z"][2] == [54.5, 34.0, None]
 
 
 def test_runs_that_are_compared_share_a_chart_and_what_is_stacked_stands_side_by_side(tmp_path):

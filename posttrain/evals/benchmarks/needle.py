@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from posttrain.evals.benchmark import Benchmark
-from posttrain.haystack import make_rows
+from posttrain.haystack import make_rows, text_files
 from posttrain.recipe import RewardSpec
 
 
@@ -25,4 +25,5 @@ def needle(
     rows = make_rows(
         tokenizer, lengths=lengths, depths=depths, languages=languages, per_cell=per_cell, seed=seed, text=text
     )
-    return Benchmark(rows, [RewardSpec(use="posttrain.haystack:values_found")], cells=("length", "depth"))
+    files = text_files(text) if text else ()
+    return Benchmark(rows, [RewardSpec(use="posttrain.haystack:values_found")], files, cells=("length", "depth"))

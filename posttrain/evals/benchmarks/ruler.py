@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from posttrain.evals.benchmark import Benchmark
-from posttrain.haystack import TASKS, make_rows
+from posttrain.haystack import TASKS, make_rows, text_files
 from posttrain.recipe import RewardSpec
 
 
@@ -35,4 +35,7 @@ def ruler(
         text=text,
         num_needles=num_needles,
     )
-    return Benchmark(rows, [RewardSpec(use="posttrain.haystack:values_found")], cells=("task", "length", "depth"))
+    files = text_files(text) if text else ()
+    return Benchmark(
+        rows, [RewardSpec(use="posttrain.haystack:values_found")], files, cells=("task", "length", "depth")
+    )
