@@ -104,7 +104,7 @@ def _files(recipe: ContextRecipe) -> list[Path]:
     """What decides the run: rows, texts that needles are hidden in, the model."""
     sections = (recipe.long, recipe.replay, recipe.validation)
     sources = [source for section in sections if section is not None for source in section.sources]
-    texts = {recipe.gate.text, recipe.documents and recipe.documents.text} - {None}
+    texts = [section.text for section in (recipe.gate, recipe.documents) if section is not None and section.text]
     return [*source_files(sources), *(file for text in texts for file in text_files(text)), *model_files(recipe.model)]
 
 
