@@ -22,11 +22,13 @@ def extended(config: Any, *, length: int, rope_theta: float | None, rope_scaling
             (`original_max_position_embeddings`) is that of `config`, unless it is given.
 
     Raises:
-        UserError: settings that transformers does not take, or a model whose RoPE differs from layer to layer.
+        UserError: settings that transformers does not take, or a model without RoPE or with one for each kind of layer.
     """
     from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-    old = config.rope_parameters or {}
+    old = getattr(config, "rope_parameters", None)
+    if not old:
+        raise UserError(f"the model ({type(config).__name__}) has no RoPE, whose settings a context stage would change")
     if config.nested_rope_parameter_keys(old):
         raise UserError("the model has RoPE settings for each kind of layer; a context stage knows one for all layers")
     rope = dict(old if rope_scaling is None else rope_scaling)
@@ -37,17 +39,16 @@ def extended(config: Any, *, length: int, rope_theta: float | None, rope_scaling
     warnings = _Warnings()
     logging.getLogger(LOGGER).addHandler(warnings)
     try:
-        new = type(config).from_dict(
-            {**config.to_dict(), "rope_parameters": rope, "max_position_embeddings": length}, attn_implementation=None
-        )
+        changed = {"rope_parameters": rope, "max_position_embeddings": length}
+        new = type(config).from_dict({**config.to_dict(), **changed})
         if rope["rope_type"] != "default":
             ROPE_INIT_FUNCTIONS[rope["rope_type"]](new)
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"rope_scaling: got {dict(rope)}, which transformers refuses: {error}") from error
+        raise UserError(f"rope_scaling: got {rope}, which transformers refuses: {error}") from error
     finally:
         logging.getLogger(LOGGER).removeHandler(warnings)
     if warnings.said:
-        raise UserError(f"rope_scaling: got {dict(rope)}: {warnings.said[0]}")
+        raise UserError(f"rope_scaling: got {rope}: {warnings.said[0]}")
     return new
 
 

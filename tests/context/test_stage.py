@@ -210,9 +210,6 @@ def test_run_killed_in_a_slice_and_then_in_a_gate_ends_like_one_that_nobody_dist
     killed = start(cache, "kill=step:6", *words)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert [gate.step for gate in gates(run / "short")] == [0]
-    refused = start(cache, *words)
-    assert refused.returncode == 2
-    assert "pass --resume" in refused.stderr
 
     killed = start(cache, "kill=gate:2", *words, "--resume")
     assert killed.returncode == -signal.SIGKILL, killed.stderr
