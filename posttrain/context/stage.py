@@ -83,7 +83,7 @@ def _run_length(
         watch = Watch(trainer, plan, tokenizer, rows, loss_before, run)
         watch.begin()
         trainer.add_callback(watch)
-        train(trainer, run, resume=resume)
+        train(trainer, run, resume=resume, is_growing=True)
         model = export_model(trainer, tokenizer, run)
         if problem := watch.problem():
             raise UserError(f"stage {plan.stage.name} failed: {problem}; the model of that moment is in {model}")

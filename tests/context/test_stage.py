@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,18 @@ def test_limit_that_is_reached_fails_the_stage_and_names_its_cells(
     assert weights(run / "short")
     assert manifest(run)["status"] == manifest(run / "short")["status"] == "failed"
     assert not (run / "long").exists()
+
+
+def test_window_may_be_longer_than_a_stage(recipe_file: Path, model_folder: Path, tmp_path: Path) -> None:
+    """As in a ladder that begins at the window's own length; nothing slides yet, so there is nothing to prove."""
+    wide = Path(shutil.copytree(model_folder, tmp_path / "wide"))
+    config = json.loads((wide / "config.json").read_text())
+    (wide / "config.json").write_text(json.dumps(config | {"sliding_window": 160}))
+    recipe = load(
+        recipe_file, f"model.path={wide}", "stages.0.limit_tokens=1100", "stages.0.slice_tokens=1000", "validation=null"
+    )
+    with pytest.raises(UserError, match="cells of the gate still fail"):
+        run_stage(recipe, resume=False)
 
 
 @pytest.mark.usefixtures("same_code")
