@@ -38,7 +38,7 @@ def values_found(attempt: Attempt) -> Verdict:
     if found == gold:
         return Verdict(1.0, outcome=True, extracted=extracted)
     if found - gold:
-        return Verdict(0.0, outcome=False, extracted=extracted, reason="a value that was not asked for")
+        return Verdict(0.0, outcome=False, extracted=extracted, reason="another value")
     if found:
         reason = f"{len(found)} of {len(gold)} values"
         return Verdict(len(found) / len(gold), outcome=False, extracted=extracted, reason=reason)
@@ -53,7 +53,7 @@ def gold_answer(row: Mapping[str, Any]) -> str | None:
 def _gold(row: Mapping[str, Any]) -> set[str]:
     gold = row.get("answer")
     values = [gold] if isinstance(gold, str) else gold if isinstance(gold, list) else []
-    return {value for value in values if isinstance(value, str)} if len(values) else set()
+    return {value for value in values if isinstance(value, str)}
 
 
 def _finder(gold: set[str], language: Any) -> Finder | None:
