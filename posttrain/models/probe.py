@@ -107,7 +107,7 @@ def require_whole_sequences(model: Any, parallelism: Any) -> None:
 
 def never_slides(config: Any) -> bool:
     """Whether the windows are as long as the context, so that nothing is beyond them."""
-    return (getattr(config, "sliding_window", None) or 0) >= config.max_position_embeddings
+    return bool((getattr(config, "sliding_window", None) or 0) >= config.max_position_embeddings)
 
 
 def kinds_of(config: Any) -> list[str]:
