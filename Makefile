@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 0
 ARGS   ?=
 
-.PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report \
+.PHONY: setup demo test test-fast check format context sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
         bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes
 setup: $(VENV)/.installed
@@ -38,7 +38,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-sft filter rl pairs pref eval report: setup
+context sft filter rl pairs pref eval report: setup
 	@test -n "$(RECIPE)" || { echo "make $@ needs RECIPE=recipes/....yaml" >&2; exit 2; }
 	$(BIN)/posttrain $@ $(RECIPE) $(ARGS)
 

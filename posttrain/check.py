@@ -15,6 +15,7 @@ from posttrain.chat import Mode
 from posttrain.errors import UserError
 from posttrain.recipe import (
     AnyRecipe,
+    ContextRecipe,
     Decoding,
     EvalRecipe,
     FilterRecipe,
@@ -77,6 +78,18 @@ def _model(recipe: ModelRecipe) -> Checked:
             "costs": cost_table(shape, vocab_size),
         }
     )
+
+
+def _context(recipe: ContextRecipe) -> Checked:
+    from posttrain.context.plan import plan_stages, short_rows
+    from posttrain.context.stage import describe
+    from posttrain.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(recipe.model)
+    plans, rows = plan_stages(recipe, tokenizer), short_rows(recipe, tokenizer)
+    watched = f"{len(rows):,} rows, whose loss may rise by {recipe.max_short_regression:.1%}"
+    told: dict[str, str | Table] = {plan.stage.name: describe(plan) for plan in plans}
+    return Checked({**told, "short loss": watched if rows else "not watched, as there is no `validation`"})
 
 
 def _sft(recipe: SFTRecipe) -> Checked:
@@ -294,6 +307,7 @@ def _report(recipe: ReportRecipe) -> Checked:
 
 _CHECKS: dict[type[AnyRecipe], Callable[[Any], Checked]] = {
     ModelRecipe: _model,
+    ContextRecipe: _context,
     SFTRecipe: _sft,
     FilterRecipe: _filter,
     RLRecipe: _rl,

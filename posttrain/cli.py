@@ -18,6 +18,7 @@ from posttrain.talk.options import add_chat, add_generate, add_serve
 
 # Command: (what runs it, what it does). Named, not imported: `import trl` costs seconds.
 STAGES = {
+    "context": ("posttrain.context.stage:run_stage", "grow a model's context in stages, each with a needle gate"),
     "sft": ("posttrain.sft.stage:run_stage", "fine-tune on both modes together"),
     "filter": ("posttrain.filter.stage:run_stage", "keep the prompts that a model does not always answer right"),
     "rl": ("posttrain.rl.stage:run_stage", "AGAPO reinforcement learning"),

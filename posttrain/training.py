@@ -10,7 +10,7 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from posttrain.errors import UserError
 from posttrain.models.load import save_model
-from posttrain.models.probe import require_whole_sequences, require_window
+from posttrain.models.probe import never_slides, require_whole_sequences, require_window
 from posttrain.recipe import ModelSection, make_config
 from posttrain.runs import Run, checkpoints_of
 from posttrain.terminal import progress_line
@@ -65,14 +65,16 @@ def lora_config(section: dict[str, Any] | None) -> Any:
     return make_config(LoraConfig, section, "lora", task_type="CAUSAL_LM")
 
 
-def train(trainer: Any, run: Run, *, resume: bool) -> None:
+def train(trainer: Any, run: Run, *, resume: bool, is_growing: bool = False) -> None:
     """Train, from the newest whole checkpoint when resuming; metrics go to the run folder, progress to the terminal.
+
+    `is_growing`: the model's context may still be shorter than its window, where no layer slides yet.
 
     Raises:
         UserError: sequences are split over processes, or a hybrid model's windows are ignored.
     """
     require_whole_sequences(trainer.accelerator.parallelism_config)
-    if not _is_sharded(trainer):
+    if not _is_sharded(trainer) and not (is_growing and never_slides(trainer.model.config.get_text_config())):
         require_window(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)

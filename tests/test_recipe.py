@@ -46,6 +46,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "rewards": REWARDS,
     },
     "model": COMMON | {"stage": "model"},
+    "context": COMMON
+    | {
+        "stage": "context",
+        "model": MODEL,
+        "stages": [
+            {"name": "1k", "length": 1024, "limit_tokens": 4e6, "slice_tokens": 5e5},
+            {"name": "4k", "length": 4096, "limit_tokens": 8e6, "slice_tokens": 1e6, "rope_theta": 1e6},
+        ],
+        "replay": DATA | {"share": 0.2},
+    },
     "rl": COMMON | {"stage": "rl", "model": MODEL, "data": DATA, "rewards": REWARDS, "engine": "transformers"},
     "pairs": COMMON
     | {

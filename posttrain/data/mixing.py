@@ -33,6 +33,9 @@ class Part(NamedTuple):
 class Drawn(Sequence[Encoded]):
     """The rows in the order in which they are drawn, each read when it is asked for: 8 bytes a draw.
 
+    Attributes:
+        source_ids: per draw, the index of its source.
+
     Args:
         rows: of each source.
         source_ids: per draw, the index of its source in `rows`.
@@ -41,7 +44,7 @@ class Drawn(Sequence[Encoded]):
 
     def __init__(self, rows: Sequence[EncodedRows], source_ids: Indices, places: Indices) -> None:
         self._rows = rows
-        self._source_ids = source_ids
+        self.source_ids = source_ids
         self._places = places
 
     def __len__(self) -> int:
@@ -53,14 +56,14 @@ class Drawn(Sequence[Encoded]):
     def __getitem__(self, index: slice) -> "Drawn": ...
     def __getitem__(self, index: int | slice) -> "Encoded | Drawn":
         if isinstance(index, slice):
-            return Drawn(self._rows, self._source_ids[index], self._places[index])
-        return self._rows[int(self._source_ids[index])][int(self._places[index])]
+            return Drawn(self._rows, self.source_ids[index], self._places[index])
+        return self._rows[int(self.source_ids[index])][int(self._places[index])]
 
     def numbers(self, name: str) -> npt.NDArray[Any]:
         """A column of numbers, as of `EncodedRows`: one for each draw, without reading any row."""
         firsts = np.cumsum([0, *(len(rows) for rows in self._rows)])
         of_all: npt.NDArray[Any] = np.concatenate([rows.numbers(name) for rows in self._rows])
-        return of_all[firsts[self._source_ids] + self._places]
+        return of_all[firsts[self.source_ids] + self._places]
 
     @cached_property
     def num_tokens(self) -> npt.NDArray[np.int32]:

@@ -28,8 +28,13 @@ def load_tokenizer(section: ModelSection) -> Any:
     return tokenizer
 
 
-def load_model(section: ModelSection, tokenizer: Any) -> Any:
+def load_model(section: ModelSection, tokenizer: Any, config: Any = None) -> Any:
     """The causal language model of a folder, in the recipe's dtype.
+
+    Args:
+        section: of the recipe.
+        tokenizer: of the model.
+        config: in the place of the folder's own configuration, for the same weights.
 
     Raises:
         UserError: there is no model at `section.path`, its weights are pickled and that is not allowed, or its
@@ -45,6 +50,7 @@ def load_model(section: ModelSection, tokenizer: Any) -> Any:
         AutoModelForCausalLM,
         section.path,
         "model",
+        config=config,
         dtype=getattr(torch, section.dtype),
         attn_implementation=attention_of(section),
         **weight_files(allow_pickle=section.allow_pickle),

@@ -103,6 +103,11 @@ def require_whole_sequences(parallelism: Any) -> None:
             raise UserError(f"{name}: got {size}, need 1: {reason}; shard the weights (FSDP, ZeRO)")
 
 
+def never_slides(config: Any) -> bool:
+    """Whether the windows are as long as the context, so that nothing is beyond them."""
+    return bool((getattr(config, "sliding_window", None) or 0) >= config.max_position_embeddings)
+
+
 def kinds_of(config: Any) -> list[str]:
     """The kind of every layer; a configuration that names none has full attention."""
     return list(getattr(config, "layer_types", None) or ["full_attention"] * config.num_hidden_layers)

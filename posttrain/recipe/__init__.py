@@ -1,6 +1,6 @@
 """Recipes: YAML files, one dataclass per stage.
 
-- `schema`: what a recipe of each stage may say
+- `schema`: what a recipe of each stage may say (`context`: of that stage; `stages`: all of them)
 - `load`: from a file and `key=value` overrides to a checked recipe, and back to YAML
 - `checks`: what a type cannot express
 - `hub_path`: how a source names a data set of the Hugging Face hub
@@ -8,11 +8,10 @@
 """
 
 from posttrain.recipe.config import make_config
+from posttrain.recipe.context import ContextRecipe, DocumentsSection, GateSection, LengthStage, RowsSection
 from posttrain.recipe.hub_path import HubPath, parse_hub_path
 from posttrain.recipe.load import load_recipe, load_settings, resolved_yaml
 from posttrain.recipe.schema import (
-    STAGES,
-    AnyRecipe,
     BenchmarkSpec,
     DataSection,
     Decoding,
@@ -41,20 +40,25 @@ from posttrain.recipe.schema import (
     ShapeSection,
     Source,
 )
+from posttrain.recipe.stages import STAGES, AnyRecipe
 
 __all__ = [
     "STAGES",
     "AnyRecipe",
     "BenchmarkSpec",
+    "ContextRecipe",
     "DataSection",
     "Decoding",
+    "DocumentsSection",
     "EngineSection",
     "EvalRecipe",
     "FilterDecoding",
     "FilterRecipe",
+    "GateSection",
     "GradingSection",
     "HubPath",
     "KeepSection",
+    "LengthStage",
     "MixerSection",
     "ModelRecipe",
     "ModelSection",
@@ -68,6 +72,7 @@ __all__ = [
     "ReportRecipe",
     "ReportStage",
     "RewardSpec",
+    "RowsSection",
     "SFTDataSection",
     "SFTRecipe",
     "SamplingRecipe",

@@ -1,13 +1,14 @@
 """What a type cannot express: limits of single values, and what must hold between them."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from posttrain.errors import UserError
+from posttrain.recipe.context import ContextRecipe
 from posttrain.recipe.hub_path import parse_hub_path
 from posttrain.recipe.schema import (
-    AnyRecipe,
     DataSection,
     Decoding,
     EvalRecipe,
@@ -20,6 +21,7 @@ from posttrain.recipe.schema import (
     SFTRecipe,
     Source,
 )
+from posttrain.recipe.stages import AnyRecipe
 
 
 def check_values(recipe: AnyRecipe) -> None:
@@ -78,16 +80,62 @@ def _check_sft(recipe: SFTRecipe) -> None:
     if isinstance(shares, Mapping):
         _check_shares(shares, "mixer.args.shares")
     if recipe.data.pack_tokens is not None:
-        for key in ("per_device_train_batch_size", "per_device_eval_batch_size"):
-            if (size := recipe.trainer.get(key, 1)) != 1:
-                raise UserError(
-                    f"trainer.{key}: got {size!r}, need 1 with data.pack_tokens: a batch is one pack; leave it out and "
-                    "set the tokens of a step by data.pack_tokens and trainer.gradient_accumulation_steps"
-                )
+        _check_one_pack(recipe.trainer, "trainer", "data.pack_tokens")
     if recipe.validation is not None:
         _check_sources(recipe.validation.sources, "validation")
     elif (strategy := recipe.trainer.get("eval_strategy", "no")) not in ("no", False):
         raise UserError(f"trainer.eval_strategy: got {strategy!r} and no `validation` section; need its sources")
+
+
+def _check_one_pack(trainer: Mapping[str, Any], where: str, pack_tokens: str) -> None:
+    for key in ("per_device_train_batch_size", "per_device_eval_batch_size"):
+        if (size := trainer.get(key, 1)) != 1:
+            raise UserError(
+                f"{where}.{key}: got {size!r}, need 1 with {pack_tokens}: a batch is one pack; leave it out and "
+                f"set the tokens of a step by {pack_tokens} and trainer.gradient_accumulation_steps"
+            )
+
+
+def _check_context(recipe: ContextRecipe) -> None:
+    _check_distinct("stages", (stage.name for stage in recipe.stages))
+    lengths = [stage.length for stage in recipe.stages]
+    for index, stage in enumerate(recipe.stages):
+        where = f"stages.{index}"
+        if not re.fullmatch(r"\w[\w.-]*", stage.name):
+            raise UserError(f"{where}.name: got {stage.name!r}, need the name of a folder, as 32k")
+        if index and stage.length <= lengths[index - 1]:
+            raise UserError(
+                f"{where}.length: got {stage.length}, need more than the {lengths[index - 1]} of the stage before"
+            )
+        if stage.slice_tokens > stage.limit_tokens:
+            raise UserError(
+                f"{where}.slice_tokens: got {stage.slice_tokens:g}, need at most limit_tokens, {stage.limit_tokens:g}"
+            )
+    if recipe.pack_tokens is not None and recipe.pack_tokens < lengths[-1]:
+        raise UserError(f"pack_tokens: got {recipe.pack_tokens}, need at least the longest stage, {lengths[-1]}")
+    for key in ("lengths", "depths"):
+        for number, share in enumerate(getattr(recipe.gate, key)):
+            if not (share > 0 or key == "depths") or not 0 <= share <= 1:
+                what = "above 0 and at most 1, of the stage's length" if key == "lengths" else "from 0 to 1"
+                raise UserError(f"gate.{key}.{number}: got {share!r}, need a share {what}")
+    _check_one_pack(recipe.trainer, "trainer", "pack_tokens")
+    for index, stage in enumerate(recipe.stages):
+        _check_one_pack(stage.trainer, f"stages.{index}.trainer", "pack_tokens")
+    _check_rows_sections(recipe)
+
+
+def _check_rows_sections(recipe: ContextRecipe) -> None:
+    given = {key: section for key in ("long", "replay") if (section := getattr(recipe, key)) is not None}
+    for key, section in given.items():
+        _check_sources(section.sources, key)
+    if recipe.validation is not None:
+        _check_sources(recipe.validation.sources, "validation")
+    shares = {f"{key}.share": section.share for key, section in given.items()}
+    left = 1 - sum(shares.values())
+    if left < -1e-9 or (left < 1e-9) != (recipe.documents is None):
+        got = " and ".join(f"{key} {share:g}" for key, share in shares.items()) or "no long and no replay"
+        need = "1 in sum without `documents`" if recipe.documents is None else "less than 1 in sum, for `documents`"
+        raise UserError(f"long.share, replay.share: got {got}, need {need}")
 
 
 def _check_shares(shares: Mapping[Any, Any], path: str) -> None:
@@ -166,6 +214,7 @@ def _check_distinct(key: str, names: Iterable[str]) -> None:
 
 
 RULES: dict[type[AnyRecipe], Callable[[Any], None]] = {
+    ContextRecipe: _check_context,
     SFTRecipe: _check_sft,
     FilterRecipe: _check_filter,
     PairsRecipe: _check_pairs,

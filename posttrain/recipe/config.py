@@ -19,6 +19,7 @@ SAID_ELSEWHERE = {
     "packing": "data.pack_tokens",
     "padding_free": "data.pack_tokens",
     "eval_packing": "data.pack_tokens",
+    "max_steps": "stages.0.limit_tokens",
     "bf16": "model.dtype",
     "fp16": "model.dtype",
     "model_init_kwargs": "model",

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from posttrain.errors import UserError, did_you_mean
 from posttrain.recipe.checks import check_values
-from posttrain.recipe.schema import STAGES, AnyRecipe
+from posttrain.recipe.stages import STAGES, AnyRecipe
 from posttrain.recipe.typed import typed
 
 T = TypeVar("T")

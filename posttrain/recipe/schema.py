@@ -407,17 +407,3 @@ class ReportRecipe(Recipe):
     stage: Literal["report"] = "report"
     title: str
     stages: list[ReportStage] = field(metadata=NOT_EMPTY)
-
-
-AnyRecipe = ModelRecipe | SFTRecipe | FilterRecipe | RLRecipe | PairsRecipe | PrefRecipe | EvalRecipe | ReportRecipe
-
-STAGES: dict[str, type[AnyRecipe]] = {
-    "model": ModelRecipe,
-    "sft": SFTRecipe,
-    "filter": FilterRecipe,
-    "rl": RLRecipe,
-    "pairs": PairsRecipe,
-    "pref": PrefRecipe,
-    "eval": EvalRecipe,
-    "report": ReportRecipe,
-}

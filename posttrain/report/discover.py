@@ -23,8 +23,9 @@ class _Found(NamedTuple):
 def find_stages(folders: Sequence[Path]) -> list[StageRun]:
     """The stages in `folders`, each with the evaluation of its model, in the order in which they were started.
 
-    A folder is a run's, or has runs right below it: a pipeline. Runs that are named themselves are one pipeline
-    together. An evaluation whose model no run here made, and a second one of a model, stands for itself.
+    A folder is a run's, or has runs right below it: a pipeline, or a context run with its stages. Runs that are named
+    themselves are one pipeline together. An evaluation whose model no run here made, and a second one of a model,
+    stands for itself.
 
     Raises:
         UserError: a folder is not there or has no run; or as in `load_stage`.
@@ -52,9 +53,9 @@ def _runs_in(folder: Path) -> list[_Found]:
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; name a run folder, or one that has run folders below it")
     folder = folder.resolve()
-    if _is_run(folder):
-        return [_read(folder, "")]
     runs = [_read(path, str(folder)) for path in sorted(folder.iterdir()) if _is_run(path)]
+    if not runs and _is_run(folder):
+        return [_read(folder, "")]
     if not runs:
         raise UserError(
             f"{folder} has no run: neither it nor a folder right below it has manifest.json and recipe.yaml; "

@@ -1,6 +1,6 @@
 """The charts of evaluations: bars by group, accuracy against thinking tokens, heat maps of needles."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle, product
 from typing import Any
 
@@ -63,7 +63,7 @@ def heat_maps(stages: Sequence[StageRun]) -> list[Chart]:
             for benchmark, cells in decoding.cells.items() if decoding else ():
                 for shared, part in _by_others_than_last_two(cells).items():
                     title = ", ".join([benchmark, *map(str, shared), name])
-                    charts.append(Chart(stage.name, f"{title}; accuracy in %", _heat_map(part)))
+                    charts.append(Chart(stage.name, f"{title}; accuracy in %", heat_map(part)))
     return charts
 
 
@@ -133,12 +133,18 @@ def _curve(name: str, points: Sequence[BudgetPoint]) -> Figure:
     }
 
 
-def _heat_map(cells: Sequence[Cell]) -> Figure:
+def _cell_in_words(cell: Cell) -> str:
+    mean, low, high = map(percent, cell.accuracy)
+    return f"{mean} % [{low}, {high}] of {cell.num_answers}"
+
+
+def heat_map(cells: Sequence[Cell], in_words: Callable[[Cell], str] = _cell_in_words) -> Figure:
+    """Accuracy over the last two coordinates; `in_words` is what a cell says when it is pointed at."""
     across, down = list(cells[0].at)[-2:]
     columns, rows = (sorted({cell.at[key] for cell in cells}) for key in (across, down))
     at = {(cell.at[down], cell.at[across]): cell for cell in cells}
     places = [[at.get((row, column)) for column in columns] for row in rows]
-    said = [[_cell_in_words(cell) if cell else "not measured" for cell in line] for line in places]
+    said = [[in_words(cell) if cell else "not measured" for cell in line] for line in places]
     look = layout(".0f", has_legend=False)
     for axis, key, values in (("xaxis", across, columns), ("yaxis", down, rows)):
         look[axis] = {"type": "category", "color": INK, "fixedrange": True, "showgrid": False, "automargin": True}
@@ -161,11 +167,6 @@ def _heat_map(cells: Sequence[Cell]) -> Figure:
         "hovertemplate": f"{across} %{{x}}, {down} %{{y}}<br>%{{hovertext}}<extra></extra>",
     }
     return {"data": [trace], "layout": look | {"hovermode": "closest"}}
-
-
-def _cell_in_words(cell: Cell) -> str:
-    mean, low, high = map(percent, cell.accuracy)
-    return f"{mean} % [{low}, {high}] of {cell.num_answers}"
 
 
 def _error_bars(intervals: Sequence[Interval]) -> Figure:

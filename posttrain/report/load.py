@@ -17,8 +17,9 @@ KIND = ("mode", "language", "outcome", "decoding", "group_type")
 class StageRun:
     """One stage as it lies on disk.
 
-    `metrics` are the rows of `metrics.jsonl`. `samples` are a spread of conversations, each with a `source`
-    ("training" or "evaluation"): a bounded number of each kind of conversation, early and late ones.
+    `metrics` are the rows of `metrics.jsonl`, `gates` those of a context stage's `gate.jsonl`. `samples` are a spread
+    of conversations, each with a `source` ("training" or "evaluation"): a bounded number of each kind of conversation,
+    early and late ones.
     `evaluation` is None when the stage was not evaluated. A number is compared with that of the stage before it in the
     same `pipeline`; the curves of runs of one `place` are drawn in one chart.
     """
@@ -32,6 +33,7 @@ class StageRun:
     evaluation: Evaluation | None = None
     pipeline: str = ""
     place: str = ""
+    gates: list[Row] = field(default_factory=list)
 
     def series(self, key: str) -> list[tuple[int, float | None]]:
         """(step, value) of every row that carries `key`; a value that is no finite number becomes None."""
@@ -77,6 +79,7 @@ def load_stage(name: str, run: Path, evaluation: Path | None) -> StageRun:
         recipe=(run / "recipe.yaml").read_text(encoding="utf-8"),
         metrics=list(_read_lines(run / "metrics.jsonl")),
         samples=samples,
+        gates=list(_read_lines(run / "gate.jsonl")),
         evaluation=None if evaluation is None else _read_evaluation(name, evaluation),
     )
 

@@ -14,6 +14,7 @@ from posttrain.report import conversations
 from posttrain.report.charts import run_dashes, stage_charts
 from posttrain.report.evaluation_charts import budget_chart, group_charts, heat_maps
 from posttrain.report.figures import Chart, Figure
+from posttrain.report.gate_charts import gate_charts
 from posttrain.report.health import asked_ratio, findings
 from posttrain.report.load import StageRun
 from posttrain.report.modes import mode_table
@@ -82,6 +83,7 @@ def _render(stages: Sequence[StageRun], title: str) -> str:
         groups=group_charts(stages),
         budgets=budget_chart(stages),
         heat_maps=heat_maps(stages),
+        gates=gate_charts(stages),
         curves=_curves(stages),
         conversations=shown,
         filters=conversations.filters(shown),

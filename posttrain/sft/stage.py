@@ -110,9 +110,12 @@ def validation_samples(recipe: SFTRecipe, intakes: Sequence[Intake]) -> Samples 
         raise UserError(f"validation: {error}") from error
 
 
-def training_arguments(recipe: SFTRecipe) -> SFTConfig:
-    """TRL's arguments: rows are already encoded and in order, so it neither prepares nor shuffles nor cuts them."""
-    defaults: dict[str, Any] = {"num_train_epochs": 1}
+def training_arguments(recipe: SFTRecipe, **fixed: Any) -> SFTConfig:
+    """TRL's arguments: rows are already encoded and in order, so it neither prepares nor shuffles nor cuts them.
+
+    `fixed`: further ones that the recipe may not set.
+    """
+    defaults: dict[str, Any] = {} if "num_train_epochs" in fixed else {"num_train_epochs": 1}
     if recipe.data.pack_tokens is not None:
         defaults |= {"per_device_train_batch_size": 1, "per_device_eval_batch_size": 1}
     return make_config(
@@ -127,6 +130,7 @@ def training_arguments(recipe: SFTRecipe) -> SFTConfig:
         train_sampling_strategy="sequential",
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,  # the collator knows what it takes
+        **fixed,
     )
 
 
