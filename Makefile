@@ -7,7 +7,7 @@ ARGS   ?=
 
 .PHONY: setup demo test test-fast check format context sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
-        bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes
+        bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes bench-context bench-layers
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -87,3 +87,9 @@ bench-smollm: setup
 
 bench-modes: setup
 	$(BIN)/python tests/benchmarks/two_modes.py $(ARGS)
+
+bench-context: setup
+	$(BIN)/python tests/benchmarks/context.py $(ARGS)
+
+bench-layers: setup
+	$(BIN)/python tests/benchmarks/layer_ratios.py $(ARGS)
