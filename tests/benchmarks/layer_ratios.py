@@ -2,9 +2,10 @@
 
     make bench-layers
 
-Every model has ten layers and a window of 32 tokens. The context stage takes it from random weights through two lengths,
-256 and 1,024 tokens, each left only when the gate passes; then it is asked for needles at lengths up to 8,192, which it
-was never trained on. Runs that are there already are not run again; the tables and the picture are made of all of them.
+Every model has ten layers and a window of 32 tokens. The context stage takes it from random weights through two
+lengths, 256 and 1,024 tokens, each left only when the gate passes; then it is asked for needles at lengths up to 8,192,
+which it was never trained on. Runs that are there already are not run again; the tables and the picture are made of all
+of them.
 """
 
 import argparse
