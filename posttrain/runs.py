@@ -159,10 +159,13 @@ class Run:
             self._write_manifest()
 
     def truncate_metrics(self, after_step: int) -> None:
-        """Drop the metrics and the samples of later steps, which a run going on from a checkpoint writes again."""
+        """Drop the metrics and the samples of later steps, which a run going on from a checkpoint writes again.
+
+        The metrics of a step are of its update, its samples are what was sampled after it.
+        """
         if self.is_main:
             keep_steps(self.folder / "metrics.jsonl", after_step)
-            keep_steps(self.folder / "samples.jsonl", after_step)
+            keep_steps(self.folder / "samples.jsonl", after_step - 1)
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint's manifest says of the run that wrote it; nothing where this does not write."""

@@ -1,4 +1,4 @@
-"""Fault 1 in the stages that sample: what was sampled before a kill is kept, and the end is that of an undisturbed run."""
+"""Fault 1 in the stages that sample: what was sampled is kept, and the end is that of a run that nobody disturbed."""
 
 import json
 import random
@@ -19,7 +19,7 @@ HEAD = (
 )
 RECIPES = {
     "filter": f"decoding: {DECODING}\nkeep: {{pass_rate_below: 1.0}}\n",
-    "pairs": f"decoding: {DECODING}\npairs: {{builder: shortest_correct, min_correct_share: 0.1, min_length_ratio: 1.0}}\n",
+    "pairs": f"decoding: {DECODING}\npairs: {{builder: shortest_correct, min_correct_share: 0.1}}\n",
     "eval": "decodings:\n  - {name: warm, mode: non_reasoning, temperature: 1.0, max_new_tokens: 12, samples: 2}\n",
 }
 WRITTEN = {"filter": ("prompts.jsonl", "dropped.jsonl"), "pairs": ("pairs.parquet", "pair_report.json"), "eval": ()}
