@@ -54,7 +54,7 @@ from rewards.contract import Verdict
 
 
 def even(attempt):
-    is_even = attempt.num_tokens % 2 == 0
+    is_even = sum(map(ord, attempt.answer + (attempt.thinking or ""))) % 2 == 0
     return Verdict(score=float(is_even), outcome=is_even)
 """
 

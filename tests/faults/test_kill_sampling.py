@@ -13,14 +13,14 @@ from tests.faults.mortal import KillAtCall, posttrain
 pytestmark = pytest.mark.slow
 
 GENERATE = "posttrain.inference.transformers_engine:TransformersEngine.generate"
-DECODING = "{mode: non_reasoning, temperature: 1.0, max_new_tokens: 12, samples: 3}"
 HEAD = (
     'data: {sources: [{path: rl.jsonl}]}\nengine: {name: transformers}\nrewards: [{use: "even:even"}]\nchunk_size: 2\n'
 )
+WARM = "mode: non_reasoning, temperature: 1.0, max_new_tokens: 12"
 RECIPES = {
-    "filter": f"decoding: {DECODING}\nkeep: {{pass_rate_below: 1.0}}\n",
-    "pairs": f"decoding: {DECODING}\npairs: {{builder: shortest_correct, min_correct_share: 0.1}}\n",
-    "eval": "decodings:\n  - {name: warm, mode: non_reasoning, temperature: 1.0, max_new_tokens: 12, samples: 2}\n",
+    "filter": f"decoding: {{{WARM}, samples: 3}}\nkeep: {{pass_rate_below: 1.0}}\n",
+    "pairs": f"decoding: {{{WARM}, samples: 3}}\npairs: {{builder: shortest_correct, min_correct_share: 0.1}}\n",
+    "eval": f"label: x\ndecodings: [{{name: warm, {WARM}, samples: 2}}]\n",
 }
 WRITTEN = {"filter": ("prompts.jsonl", "dropped.jsonl"), "pairs": ("pairs.parquet", "pair_report.json"), "eval": ()}
 
