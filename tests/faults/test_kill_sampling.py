@@ -17,9 +17,12 @@ HEAD = (
     'data: {sources: [{path: rl.jsonl}]}\nengine: {name: transformers}\nrewards: [{use: "even:even"}]\nchunk_size: 2\n'
 )
 WARM = "mode: non_reasoning, temperature: 1.0, max_new_tokens: 12"
+UNTIL_SOME_END = (
+    "mode: non_reasoning, temperature: 1.0, max_new_tokens: 40, samples: 12"  # one that is cut is not chosen
+)
 RECIPES = {
     "filter": f"decoding: {{{WARM}, samples: 3}}\nkeep: {{pass_rate_below: 1.0}}\n",
-    "pairs": f"decoding: {{{WARM}, samples: 3}}\npairs: {{builder: shortest_correct, min_correct_share: 0.1}}\n",
+    "pairs": f"decoding: {{{UNTIL_SOME_END}}}\npairs: {{builder: shortest_correct, min_correct_share: 0.1}}\n",
     "eval": f"label: x\ndecodings: [{{name: warm, {WARM}, samples: 2}}]\n",
 }
 WRITTEN = {"filter": ("prompts.jsonl", "dropped.jsonl"), "pairs": ("pairs.parquet", "pair_report.json"), "eval": ()}
