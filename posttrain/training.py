@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -12,8 +13,9 @@ from posttrain.errors import UserError
 from posttrain.models.load import save_model
 from posttrain.models.probe import never_slides, require_whole_sequences, require_window
 from posttrain.recipe import ModelSection, make_config
-from posttrain.runs import Run, checkpoints_of
-from posttrain.terminal import progress_line
+from posttrain.runs import GoingOn, Resume, Run, checkpoints_of
+from posttrain.saving import layout_of, on_main
+from posttrain.terminal import progress_line, say
 
 
 def fixed_arguments(run_folder: str, model: ModelSection, seed: int) -> dict[str, Any]:
@@ -26,6 +28,8 @@ def fixed_arguments(run_folder: str, model: ModelSection, seed: int) -> dict[str
         "bf16": model.dtype == "bfloat16",
         "fp16": model.dtype == "float16",
         "use_cpu": not torch.cuda.is_available(),
+        "save_only_model": False,  # such a checkpoint cannot be resumed
+        "save_on_each_node": False,  # the main process sees and seals the whole checkpoint
     }
 
 
@@ -65,13 +69,14 @@ def lora_config(section: dict[str, Any] | None) -> Any:
     return make_config(LoraConfig, section, "lora", task_type="CAUSAL_LM")
 
 
-def train(trainer: Any, run: Run, *, resume: bool, is_growing: bool = False) -> None:
+def train(trainer: Any, run: Run, *, resume: Resume, is_growing: bool = False) -> None:
     """Train, from the newest whole checkpoint when resuming; metrics go to the run folder, progress to the terminal.
 
     `is_growing`: the model's context may still be shorter than its window, where no layer slides yet.
 
     Raises:
-        UserError: sequences are split over processes, or a hybrid model's windows are ignored.
+        UserError: sequences are split over processes, a hybrid model's windows are ignored, or a checkpoint cannot be
+            gone on from or cannot be written.
     """
     require_whole_sequences(trainer.accelerator.parallelism_config)
     if not _is_sharded(trainer) and not (is_growing and never_slides(trainer.model.config.get_text_config())):
@@ -80,9 +85,20 @@ def train(trainer: Any, run: Run, *, resume: bool, is_growing: bool = False) -> 
     trainer.remove_callback(ProgressCallback)
     trainer.add_callback(MetricsLines(run))
     trainer.add_callback(ProgressLines(run))
-    checkpoint = run.last_checkpoint() if resume else None
+    trainer.checkpoint_facts = run.facts()
+    checkpoint = _go_on(trainer, run) if resume else None
     run.truncate_metrics(after_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _go_on(trainer: Any, run: Run) -> Path | None:
+    """The checkpoint to go on from, the same in every process."""
+    layout = layout_of(trainer)
+    found: GoingOn = on_main(trainer.accelerator, lambda: run.choose_checkpoint(layout))
+    if run.is_main:
+        for notice in found.notices:
+            say(f"  {escape(notice)}")
+    return found.checkpoint
 
 
 def export_model(trainer: Any, tokenizer: Any, run: Run) -> Path:

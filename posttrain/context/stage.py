@@ -19,13 +19,13 @@ from posttrain.errors import UserError
 from posttrain.haystack import text_files
 from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.recipe import ContextRecipe, resolved_yaml
-from posttrain.runs import Run, is_finished
+from posttrain.runs import Resume, Run, is_finished
 from posttrain.sft import UnifiedSFTTrainer
 from posttrain.terminal import say
 from posttrain.training import export_model, train
 
 
-def run_stage(recipe: ContextRecipe, *, resume: bool) -> None:
+def run_stage(recipe: ContextRecipe, *, resume: Resume) -> None:
     """Train length after length, each until its gate passes; finished ones are skipped when resuming.
 
     Raises:
@@ -62,7 +62,7 @@ def _run_length(
     rows: Sequence[Encoded],
     loss_before: float | None,
     *,
-    resume: bool,
+    resume: Resume,
 ) -> None:
     recipe = plan.recipe
     run = Run.start(recipe.run, "context", resolved_yaml(recipe), recipe.seed, _files(recipe), template, resume)

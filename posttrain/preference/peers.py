@@ -6,6 +6,7 @@ from trl import DPOTrainer
 from trl.experimental.cpo import CPOTrainer
 
 from posttrain.preference.groups import require_trained
+from posttrain.saving import WholeCheckpoints
 
 # CPO without its likelihood term is SimPO. The values are those its paper starts from (section 4 and its repository);
 # TRL's beta of 0.1 is DPO's and leaves almost no gradient on a mean log-probability. The last one TRL would set itself,
@@ -19,10 +20,11 @@ SIMPO_DEFAULTS = {
 }
 
 
-class PairDPOTrainer(DPOTrainer):
-    """TRL's `DPOTrainer` on pairs of token ids; nothing else is changed.
+class PairDPOTrainer(WholeCheckpoints, DPOTrainer):
+    """TRL's `DPOTrainer` on pairs of token ids; nothing else is changed in what it learns.
 
-    Overridden upstream hook: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again).
+    Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again), and
+    those of `WholeCheckpoints`.
     """
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
@@ -30,10 +32,10 @@ class PairDPOTrainer(DPOTrainer):
         return dataset
 
 
-class PairSimPOTrainer(CPOTrainer):
+class PairSimPOTrainer(WholeCheckpoints, CPOTrainer):
     """TRL's `CPOTrainer` on pairs of token ids, none of which it cuts; with `SIMPO_DEFAULTS` that is SimPO.
 
-    Overridden upstream hook: `tokenize_row` (as above).
+    Overridden upstream hooks: `tokenize_row` (as above), and those of `WholeCheckpoints`.
     """
 
     _name = "SimPO"
