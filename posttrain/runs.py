@@ -125,10 +125,10 @@ class Run:
             self._write_manifest()
 
     def truncate_metrics(self, after_step: int) -> None:
-        """Drop the metrics and the samples of later steps, which a run going on from a checkpoint writes again."""
+        """Drop the metrics, samples and culprits of later steps, which a run going on from a checkpoint writes again."""
         if self.is_main:
-            keep_steps(self.folder / "metrics.jsonl", after_step)
-            keep_steps(self.folder / "samples.jsonl", after_step)
+            for name in ("metrics", "samples", "culprits"):
+                keep_steps(self.folder / f"{name}.jsonl", after_step)
 
     def last_checkpoint(self) -> Path | None:
         """The newest whole checkpoint, None when there is none; the same answer in every process.

@@ -8,6 +8,7 @@ from typing import Any
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from posttrain.alarms import Alarms
 from posttrain.errors import UserError
 from posttrain.models.load import save_model
 from posttrain.models.probe import require_whole_sequences, require_window
@@ -68,6 +69,9 @@ def train(trainer: Any, run: Run, *, resume: bool) -> None:
         require_window(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
+    if not any(isinstance(callback, Alarms) for callback in trainer.callback_handler.callbacks):
+        trainer.callback_handler.callbacks.insert(0, Alarms())  # before the trackers: an alarm is a metric, too
+    trainer.culprits_file = run.folder / "culprits.jsonl"
     trainer.add_callback(MetricsLines(run))
     trainer.add_callback(ProgressLines(run))
     checkpoint = run.last_checkpoint() if resume else None

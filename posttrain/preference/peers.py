@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from trl import DPOTrainer
 from trl.experimental.cpo import CPOTrainer
 
+from posttrain.guards import GuardedTrainer
 from posttrain.preference.groups import require_trained
 
 # CPO without its likelihood term is SimPO. The values are those its paper starts from (section 4 and its repository);
@@ -19,10 +20,11 @@ SIMPO_DEFAULTS = {
 }
 
 
-class PairDPOTrainer(DPOTrainer):
+class PairDPOTrainer(GuardedTrainer, DPOTrainer):
     """TRL's `DPOTrainer` on pairs of token ids; nothing else is changed.
 
-    Overridden upstream hook: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again).
+    Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again), and
+    those of `GuardedTrainer`.
     """
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
@@ -30,10 +32,10 @@ class PairDPOTrainer(DPOTrainer):
         return dataset
 
 
-class PairSimPOTrainer(CPOTrainer):
+class PairSimPOTrainer(GuardedTrainer, CPOTrainer):
     """TRL's `CPOTrainer` on pairs of token ids, none of which it cuts; with `SIMPO_DEFAULTS` that is SimPO.
 
-    Overridden upstream hook: `tokenize_row` (as above).
+    Overridden upstream hooks: `tokenize_row` (as above), and those of `GuardedTrainer`.
     """
 
     _name = "SimPO"
