@@ -18,7 +18,8 @@ USUAL_TIMES = 10.0
 class Alarms(TrainerCallback):
     """Watches what is logged of the gradient; warns, or stops the run, which can be resumed.
 
-    An alarm is also a metric, 1 at steps where it rang: `alarm/grad_norm`. A stage with more to watch overrides `found`.
+    An alarm is also a metric, 1 at steps where it rang: `alarm/grad_norm`. A stage with more to watch overrides
+    `found`.
 
     Args:
         max_ratio: how many times its usual size (median of the last 20 that were logged) the norm may have; None: any.

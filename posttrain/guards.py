@@ -21,8 +21,8 @@ class GuardedTrainer:
 
     An update is skipped in all processes when the loss of a micro-batch in any of them, or the gradient, is not finite.
     The optimizer then finds no gradient, and what has none it leaves alone: weights, moments, their step count, weight
-    decay. The step counts as made: its rows are not tried again. It is logged at once, with its loss as not a number,
-    and its rows go to `culprits.jsonl`. The third in a row stops the run before it can be saved; a resumed run counts on.
+    decay. The step counts as made: its rows are not tried again. It is logged at once, and its rows go to
+    `culprits.jsonl`. The third in a row stops the run before it can be saved; a resumed run counts on.
 
     Two skip by themselves, and are only counted here: DeepSpeed, which updates within the backward pass, and the
     gradient scaler of float16, to which an infinite gradient is routine.
@@ -120,7 +120,9 @@ class GuardedTrainer:
         """Write the rows of these micro-batches, of all processes."""
         facts = {"step": self.state.global_step + 1, "rank": self.accelerator.process_index, "grad_norm": repr(norm)}
         rows = [
-            {**facts, "loss": repr(loss.item()), **row} for loss, batch in culprits for row in self.describe_batch(batch)
+            {**facts, "loss": repr(loss.item()), **row}
+            for loss, batch in culprits
+            for row in self.describe_batch(batch)
         ]
         if self.accelerator.num_processes > 1:
             rows = gather_object(rows)

@@ -18,6 +18,7 @@ from posttrain.run_folder.files import (
     write_text_atomically,
     written_aside,
 )
+from posttrain.run_folder.heartbeat import write_beat
 from posttrain.run_folder.manifest import Manifest, git_revision, installed_versions, new_manifest, now
 from posttrain.run_folder.reuse import check_same, find_unfinished, is_finished
 
@@ -107,6 +108,11 @@ class Run:
         """The SHA-256 of each file and folder that decides the run, by its path; none where this does not write."""
         return {} if self._manifest is None else self._manifest["data"]
 
+    def beat(self, step: int) -> None:
+        """A sign of life for who watches the folder; `step` grows with the work: optimizer steps, chunks, answers."""
+        if self.is_main:
+            write_beat(self.folder, step)
+
     def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line to `metrics.jsonl`; a value that is not finite becomes null."""
         if self.is_main:
@@ -125,7 +131,7 @@ class Run:
             self._write_manifest()
 
     def truncate_metrics(self, after_step: int) -> None:
-        """Drop the metrics, samples and culprits of later steps, which a run going on from a checkpoint writes again."""
+        """Drop metrics, samples and culprits of later steps, which a run going on from a checkpoint writes again."""
         if self.is_main:
             for name in ("metrics", "samples", "culprits"):
                 keep_steps(self.folder / f"{name}.jsonl", after_step)

@@ -9,9 +9,10 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from posttrain.alarms import Alarms
-from posttrain.errors import UserError
+from posttrain.errors import Preempted, UserError
 from posttrain.models.load import save_model
 from posttrain.models.probe import require_whole_sequences, require_window
+from posttrain.preemption import SaveAndStop
 from posttrain.recipe import ModelSection, make_config
 from posttrain.runs import Run, checkpoints_of
 from posttrain.terminal import progress_line
@@ -63,6 +64,7 @@ def train(trainer: Any, run: Run, *, resume: bool) -> None:
 
     Raises:
         UserError: a hybrid model whose windows the attention or the parallelism would ignore.
+        Preempted: SIGTERM has come, and a checkpoint is written.
     """
     require_whole_sequences(trainer.model, trainer.accelerator.parallelism_config)
     if not _is_sharded(trainer):
@@ -72,11 +74,17 @@ def train(trainer: Any, run: Run, *, resume: bool) -> None:
     if not any(isinstance(callback, Alarms) for callback in trainer.callback_handler.callbacks):
         trainer.callback_handler.callbacks.insert(0, Alarms())  # before the trackers: an alarm is a metric, too
     trainer.culprits_file = run.folder / "culprits.jsonl"
+    trainer.add_callback(Heartbeat(run))
     trainer.add_callback(MetricsLines(run))
     trainer.add_callback(ProgressLines(run))
     checkpoint = run.last_checkpoint() if resume else None
     run.truncate_metrics(after_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with SaveAndStop(trainer.accelerator) as preemption:
+        trainer.callback_handler.callbacks.insert(0, preemption)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if preemption.has_stopped:
+        trainer.accelerator.wait_for_everyone()  # with its part of the checkpoint
+        raise Preempted
 
 
 def export_model(trainer: Any, tokenizer: Any, run: Run) -> Path:
@@ -142,6 +150,18 @@ class MetricsLines(TrainerCallback):
             return
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
         self._run.append_metrics(state.global_step, numbers)
+
+
+class Heartbeat(TrainerCallback):
+    """A sign of life whenever something is done."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def _beat(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._run.beat(state.global_step)
+
+    on_train_begin = on_substep_end = on_step_end = on_prediction_step = on_save = on_train_end = _beat
 
 
 class ProgressLines(TrainerCallback):

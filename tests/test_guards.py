@@ -119,9 +119,9 @@ def test_the_third_in_a_row_stops_the_run_before_it_is_saved(tmp_path: Path) -> 
 
 def test_a_resumed_run_counts_on(tmp_path: Path) -> None:
     spoil = [0, 1, 1, 1, 0]
-    with pytest.raises(UserError, match="step 4: .* 3 steps in a row"):
+    with pytest.raises(UserError, match=r"step 4: .* 3 steps in a row"):
         trainer(tmp_path, spoil, save_strategy="steps", save_steps=1).train()
-    with pytest.raises(UserError, match="step 4: .* 3 steps in a row"):
+    with pytest.raises(UserError, match=r"step 4: .* 3 steps in a row"):
         trainer(tmp_path, spoil).train(resume_from_checkpoint=str(tmp_path / "checkpoints" / "checkpoint-3"))
 
 

@@ -200,5 +200,7 @@ def test_a_skipped_update_is_called_out_once_with_where_its_rows_are(said):
     rows = curve("loss", [2.0, None, 1.0, None, 0.5])
     rows[1]["guard/skipped"] = rows[3]["guard/skipped"] = 1.0
     warnings = [text for text, is_fine in said(rows).items() if not is_fine]
-    text = "update skipped, as loss or gradient was not finite: 2 steps, first at step 2; the rows are in culprits.jsonl"
+    text = (
+        "update skipped, as loss or gradient was not finite: 2 steps, first at step 2; the rows are in culprits.jsonl"
+    )
     assert warnings == [text]
