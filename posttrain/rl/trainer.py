@@ -101,9 +101,7 @@ class AGAPOTrainer(GuardedTrainer, GRPOTrainer):
         self._update_seconds = 0.0  # of the current optimizer step
         self._sums = UpdateSums()
         self.add_callback(SaveBetweenRollouts(self.args))
-        self.callback_handler.callbacks.insert(
-            0, PolicyAlarms(self.args)
-        )  # before the trackers: an alarm is a metric, too
+        self.callback_handler.callbacks.insert(0, PolicyAlarms(self.args))  # before the trackers: it adds metrics
 
     def _find_outcome(self, name: str | None) -> int:
         if name is None:

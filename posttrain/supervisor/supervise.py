@@ -4,18 +4,15 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR
 from posttrain.run_folder.files import append_json_lines
 from posttrain.supervisor.process_tree import adopt_orphans
 from posttrain.supervisor.watch import Attempt, attempt
-
-_NOT_CRASHES = (0, EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_PREEMPTED)
-_INTERRUPTED = "it was interrupted"
 
 
 def supervise(command: Sequence[str], folder: Path, *, restarts: int, hang_after_s: float) -> int:
@@ -36,46 +33,50 @@ def supervise(command: Sequence[str], folder: Path, *, restarts: int, hang_after
     for number in count(1):
         before, began = _manifest(folder), time.monotonic()
         ended = attempt(command, folder, hang_after_s)
-        code = ended.exit_code if ended.exit_code >= 0 else 128 - ended.exit_code
-        why_not = _why_not_again(ended, before, _manifest(folder), number, restarts, furthest)
+        after, seconds = _manifest(folder), round(time.monotonic() - began, 1)
+        stop = _stop(ended, {} if after == before else after) or _no_sense(ended, number, restarts, furthest)
         words = _words(ended)
-        record = {
-            "attempt": number,
-            "ended": words,
-            "step": ended.step,
-            "seconds": round(time.monotonic() - began, 1),
-            "again": why_not is None,
-        }
+        record = {"attempt": number, "ended": words, "step": ended.step, "seconds": seconds, "again": stop is None}
         _note(folder, record, ended.stacks)
         if ended.left:
             _say(f"the system could not end processes {', '.join(map(str, ended.left))}")
-        if ended.asked_to_stop:
-        return "it was asked to stop"
-    if ended.exit_code in _NOT_CRASHES and not ended.hung_s:
-            return code
-        if why_not is not None:
-            _say(f"attempt {number} {words} at step {ended.step}; not started again: {why_not}")
-            return EXIT_PREEMPTED if why_not == _INTERRUPTED else code
+        if stop is not None:
+            if stop.why:
+                _say(f"attempt {number} {words} at step {ended.step}; not started again: {stop.why}")
+            return stop.exit_code
         _say(f"attempt {number} {words} at step {ended.step}; restart {number} of {restarts}")
         furthest = max(furthest, ended.step)
     raise AssertionError
 
 
-def _why_not_again(ended: Attempt, before: Any, after: Any, number: int, restarts: int, furthest: int) -> str | None:
+class _Stop(NamedTuple):
+    exit_code: int
+    why: str = ""  # nothing where the stage has said it
+
+
+def _stop(ended: Attempt, manifest: Mapping[str, Any]) -> _Stop | None:
+    """Why an attempt that did not crash is the last one; None: it crashed.
+
+    A launcher has exit codes of its own, so the stage's manifest is asked as well, where this attempt has written it.
+    """
+    if ended.hung_s is None and ended.exit_code in (0, EXIT_USER_ERROR, EXIT_PREEMPTED, EXIT_INTERRUPTED):
+        return _Stop(ended.exit_code)
+    if manifest.get("status") == "interrupted":
+        return _Stop(EXIT_PREEMPTED, "it was interrupted")
+    if str(manifest.get("notes", {}).get("error", "")).startswith("UserError"):
+        return _Stop(EXIT_USER_ERROR, "the mistake is in what it was given")
+    return None
+
+
+def _no_sense(ended: Attempt, number: int, restarts: int, furthest: int) -> _Stop | None:
     """Why a crashed attempt is the last one; None: it is not."""
-    if after != before:  # a launcher has exit codes of its own; what the stage says of itself is in its manifest
-        if after.get("status") == "interrupted":
-            return _INTERRUPTED
-        if str(after.get("notes", {}).get("error", "")).startswith("UserError"):
-            return "the mistake is in what it was given"
+    code = ended.exit_code if ended.exit_code >= 0 else 128 - ended.exit_code
     if ended.asked_to_stop:
-        return "it was asked to stop"
-    if ended.exit_code in _NOT_CRASHES and not ended.hung_s:
-        return "it did not crash"
+        return _Stop(code, "it was asked to stop")
     if number > restarts:
-        return f"that was the last of {restarts} restarts" if restarts else "no restart was asked for (--restarts)"
+        return _Stop(code, f"that was the last of {restarts} restarts" if restarts else "--restarts is 0")
     if ended.step <= furthest:
-        return f"it got no further than step {furthest}, where an earlier one ended"
+        return _Stop(code, f"it got no further than step {furthest}, where an earlier one ended")
     return None
 
 

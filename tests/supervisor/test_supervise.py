@@ -121,7 +121,7 @@ def test_restarts_are_limited(supervised: Any) -> None:
     ("body", "code"),
     [
         ("say('failed', 'UserError: got 1')\nsys.exit(2)", 2),
-        ("say('failed', 'UserError: got 1')\nsys.exit(1)", 1),  # as a launcher that has exit codes of its own
+        ("say('failed', 'UserError: got 1')\nsys.exit(1)", 2),  # as a launcher that has exit codes of its own
         ("say('interrupted')\nsys.exit(75)", 75),
         ("say('interrupted')\nsys.exit(1)", 75),
         ("say('interrupted')\nsys.exit(130)", 130),
