@@ -1,6 +1,7 @@
 """The command line: parse the recipe first, import the heavy stage after, turn a user's mistake into one line."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from posttrain import __version__
 from posttrain.environment import prepare_environment
 from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 from posttrain.recipe import load_recipe, resolved_yaml
-from posttrain.runs import is_finished
+from posttrain.runs import is_finished, require_writable
 from posttrain.stacks import register_stacks
 from posttrain.talk.options import add_chat, add_generate, add_serve
 
@@ -51,6 +52,8 @@ MODEL = {
     "convert": "turn a full-attention checkpoint into a sliding/full hybrid with the same weights",
 }
 
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code.
@@ -71,6 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(args)
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return EXIT_USER_ERROR
+    except OSError as error:
+        if error.errno not in DISK_IS_FULL:
+            raise
+        sys.stderr.write(f"error: {error}; make room, and the same command with --resume goes on where it can\n")
         return EXIT_USER_ERROR
     except KeyboardInterrupt as stop:
         again = "the same command with --resume goes on from the last checkpoint"
@@ -111,8 +119,10 @@ def _run(args: argparse.Namespace) -> None:
         if args.skip_finished and is_finished(recipe.run, resolved_yaml(recipe)):
             sys.stdout.write(f"{recipe.run} is finished: skipped\n")
             return
+        if os.environ.get("RANK", "0") == "0":
+            require_writable(Path(recipe.run))
         prepare_environment()
-        _load(STAGES[args.command][0])(recipe, resume=args.resume)
+        _load(STAGES[args.command][0])(recipe, resume="anyway" if args.resume_anyway else args.resume)
 
 
 def _supervise(args: argparse.Namespace) -> int:
@@ -178,6 +188,8 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_text, description=help_text)
         _add_recipe(command)
         command.add_argument("--resume", action="store_true", help="go on with an unfinished run of this recipe")
+        anyway = "the same although recipe, data, template or number of processes changed, or no checkpoint is whole"
+        command.add_argument("--resume-anyway", action="store_true", help=anyway)
         command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
         if name == "report":
             _add_folders(command)

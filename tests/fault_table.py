@@ -1,7 +1,7 @@
 """The table of faults: which one is injected in which stage, how the tests of it ended, and what plain libraries do.
 
-A test that injects a fault says so, once for each: `@pytest.mark.fault(2, "killed while files are written", stage="sft")`;
-it then also carries the marker `faults`. `stage` is one of `STAGES`; "all": what is tested is common to all of them.
+A test that injects a fault says so, once for each, as `@pytest.mark.fault(2, "killed in the write", stage="rl")`; it
+then also carries the marker `faults`. `stage` is one of `STAGES`; "all": what is tested is common to all of them.
 `pytest --fault-table=PATH` writes the table as Markdown.
 """
 
@@ -15,7 +15,7 @@ STAGES = ("sft", "rl", "pref", "pairs", "filter", "eval", "context", "all")
 
 
 class Fault(NamedTuple):
-    """What goes wrong, and what a run of transformers 5.19 with TRL 1.16 does then (measured where not said otherwise)."""
+    """What goes wrong, and what a run of transformers 5.19 with TRL 1.16 does then (measured, or from the source)."""
 
     name: str
     plain: str

@@ -23,7 +23,7 @@ from posttrain.inference import Engine
 from posttrain.inference.engine import check_lengths, context_length, open_engine
 from posttrain.models.load import load_tokenizer, model_files, read_config
 from posttrain.recipe import Decoding, EvalRecipe, resolved_yaml
-from posttrain.runs import Run, write_json_atomically
+from posttrain.runs import Resume, Run, write_json_atomically
 from posttrain.terminal import console, progress_line, say
 
 
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     gold: str
 
 
-def run_stage(recipe: EvalRecipe, *, resume: bool) -> None:
+def run_stage(recipe: EvalRecipe, *, resume: Resume) -> None:
     """Write every answer with its verdicts into `samples.jsonl`, and what they amount to into `eval.json`.
 
     Answers are written chunk by chunk, `eval.json` after every decoding; a resumed run goes on with the first chunk

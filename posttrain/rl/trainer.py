@@ -33,6 +33,7 @@ from posttrain.rl.prompt_order import EpochOrder, extra_prompts
 from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, split_by_length, unpadded
 from posttrain.rl.scoring import CompletionScorer
 from posttrain.rl.synced_vllm import SyncedVLLM
+from posttrain.saving import WholeCheckpoints
 
 # What engine and trainer may disagree by on the same weights (mean k3 over tokens, nats), by the trainer's precision.
 MAX_MISMATCH_KL = {torch.float32: 1e-5, torch.bfloat16: 5e-3, torch.float16: 5e-3}
@@ -61,7 +62,7 @@ class Sampled(NamedTuple):
     kl_R: Tensor
 
 
-class AGAPOTrainer(GuardedTrainer, GRPOTrainer):
+class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
     """Asymmetric sampling and global advantage policy optimisation (paper section 2.4.2).
 
     Takes what `GRPOTrainer` takes, with an `AGAPOConfig`; prompts are rendered text. The objective has no clip; dropped
@@ -71,7 +72,8 @@ class AGAPOTrainer(GuardedTrainer, GRPOTrainer):
     Overridden upstream hooks: `_get_train_sampler` (an order of its own for every epoch), `_tokenize_prompts` (rendered
     prompts already hold every special token), `_generate_single_turn` (seeds of the step), `_calculate_rewards` (keeps
     the rewards of all processes), `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the
-    objective), `training_step` (its time), and the class of the vLLM backend; and those of `GuardedTrainer`.
+    objective), `training_step` (its time), those of `GuardedTrainer` and `WholeCheckpoints`, and the class of the vLLM
+    backend.
     """
 
     _name = "AGAPO"
