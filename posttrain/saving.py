@@ -14,10 +14,10 @@ class WholeCheckpoints:
     """A mixin, to be named before the upstream trainer: its checkpoints are whole or absent.
 
     Upstream writes straight into `checkpoint-<step>`, takes any folder of that name for a checkpoint and deletes old
-    ones by the time of the folder, whole or not (transformers 5.19).
+    ones by the time of the folder, whole or not (transformers 5.19). Resumed from the last step's, it makes one more.
 
-    Overridden upstream hooks: `_get_output_dir` (where upstream writes and rotates; there is nothing to rotate) and
-    `_save_checkpoint` (what comes before and after).
+    Overridden upstream hooks: `_get_output_dir` (where upstream writes and rotates; there is nothing to rotate),
+    `_save_checkpoint` (what comes before and after) and `_run_epoch` (none after the last step).
 
     Attributes:
         checkpoint_facts: what the manifest of a checkpoint says of the run, beside the layout.
@@ -25,6 +25,7 @@ class WholeCheckpoints:
 
     args: Any
     state: Any
+    control: Any
     accelerator: Any
     checkpoint_facts: Mapping[str, Any] = {}
 
@@ -41,6 +42,12 @@ class WholeCheckpoints:
             on_main(self.accelerator, lambda: folder.place(step, {**self.checkpoint_facts, **layout_of(self)}))
         best = self.state.best_model_checkpoint
         on_main(self.accelerator, lambda: folder.rotate(self.args.save_total_limit, kept=[Path(best)] if best else []))
+
+    def _run_epoch(self, **settings: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:  # killed between the last checkpoint and the export
+            self.control.should_training_stop = True
+            return
+        super()._run_epoch(**settings)  # type: ignore[misc]  # the trainer's
 
     def _mend_best(self, folder: CheckpointFolder, step: int) -> None:
         """Upstream looks for the best checkpoint where this one is written, and names it after that."""

@@ -98,6 +98,7 @@ class CheckpointFolder:
 
     def newest(self) -> Found:
         """The newest checkpoint that is as it was written; damaged ones on the way get another name."""
+        shutil.rmtree(self.aside, ignore_errors=True)
         earlier = [f"{path.name} is broken" for path in sorted(self.path.glob("checkpoint-*.broken*"))]
         broken: list[str] = []
         for path in reversed(self.all()):
