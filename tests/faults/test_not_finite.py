@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from posttrain.guards import SKIPPED
 from posttrain.report.health import findings
 from posttrain.report.load import load_stage
-from tests.faults.conftest import checkpoints, manifest, metrics, weights
+from tests.faults.cases import checkpoints, manifest, metrics, weights
 from tests.faults.mortal import posttrain, wrap
 
 pytestmark = pytest.mark.slow
@@ -46,7 +46,8 @@ def spoil(stage: str, steps: range, rank: str = "0") -> None:
 def run_spoilt(stage: str, steps: range, workplace: Path, run: Path, processes: int = 1) -> Any:
     before = partial(spoil, stage, steps, str(processes - 1))
     words = (stage, f"{stage}.yaml", f"run={run.name}", "trainer.save_steps=1", "trainer.save_total_limit=100")
-    words += ("trainer.steps_per_generation=1",) if stage == "rl" else ()
+    if stage == "rl":
+        words += ("trainer.steps_per_generation=1", "rewards=[{use: 'tests.faults.wrong_rewards:even'}]")
     return posttrain(*words, cwd=workplace, before=before, processes=processes)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import assert_same_run, checkpoints, manifest
+from tests.faults.cases import assert_same_run, checkpoints, manifest
 from tests.faults.mortal import posttrain, wrap
 
 pytestmark = pytest.mark.slow
@@ -51,6 +51,7 @@ def test_a_terminated_run_is_saved_at_the_next_step_and_goes_on_as_if_nothing_wa
     stage: str, processes: int, function: str, nth: int, step: int, workplace: Path, run_folder: Path
 ) -> None:
     words = ("trainer.save_steps=100", "trainer.save_total_limit=100")
+    words += ("rewards=[{use: 'tests.faults.wrong_rewards:even'}]",) if stage == "rl" else ()
     whole = workplace / f"{stage}-{processes}-unterminated"
     if not whole.exists():
         ended = posttrain(stage, f"{stage}.yaml", f"run={whole.name}", *words, cwd=workplace, processes=processes)

@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.faults.conftest import assert_same_run, manifest
+from tests.faults.cases import assert_same_run, manifest
 from tests.faults.mortal import posttrain
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ import sys
 import time
 from pathlib import Path
 
-from even import even
+from tests.faults.wrong_rewards import even
 
 calls = 0
 

@@ -14,7 +14,7 @@ WAYS = ("nan", "infinite", "text", "no_verdict", "raises", "hangs", "kills", "wr
 
 def even(attempt: Attempt) -> Verdict:
     """What is learnt: a noise model earns it about half of the time."""
-    is_even = attempt.num_tokens % 2 == 0
+    is_even = _number(attempt) % 2 == 0
     return Verdict(score=float(is_even), outcome=is_even)
 
 
@@ -27,9 +27,14 @@ class Wrong:
 
     def __call__(self, attempt: Attempt) -> Any:
         """1, or what the way is."""
-        if self.always or sum(map(ord, attempt.answer)) % len(WAYS) == WAYS.index(self.way):
+        if self.always or _number(attempt) % len(WAYS) == WAYS.index(self.way):
             return _WRONG[self.way]()
         return Verdict(1.0)
+
+
+def _number(attempt: Attempt) -> int:
+    """As good as drawn at random, and the same for the same response."""
+    return sum(map(ord, attempt.answer + (attempt.thinking or "")))
 
 
 def _kill() -> None:
