@@ -5,8 +5,8 @@
 
 Tiny models and rows of the demo's task: SFT, then AGAPO from its model, then SimPER from that one, a checkpoint every
 three steps. Every stage is run once in peace. Then it is started over and over with `--resume`, and killed from outside
-at moments that the seed draws: some while it starts, the others at a share of a step's time after a step. Where that falls, in a
-save, a generation or an update, is up to the machine; a save is told by what is left of it.
+at moments that the seed draws: some while it starts, the others at a share of a step's time after a step. Where that
+falls, in a save, a generation or an update, is up to the machine; a save is told by what is left of it.
 """
 
 import argparse
@@ -98,6 +98,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         root = args.root or Path(name)
         prepare(root, args.seed)
+        finish(begun(CONTEXT.Process(target=int)))  # the process that all others are forked from has its imports
         return soak(root, random.Random(args.seed), args.kills)
 
 
@@ -190,7 +191,11 @@ def doing(run: Path) -> str:
 def start(root: Path, stage: str, kind: str) -> Any:
     """Begin or go on with a run."""
     words = (stage, f"{stage}.yaml", f"run={stage}-{kind}", "--resume")
-    process = CONTEXT.Process(target=call, args=(words, root))
+    return begun(CONTEXT.Process(target=call, args=(words, root)))
+
+
+def begun(process: Any) -> Any:
+    """The process, started."""
     process.start()
     return process
 
