@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 0
 ARGS   ?=
 
-.PHONY: setup demo test test-fast test-faults check format context sft filter rl pairs pref eval report \
+.PHONY: setup demo test test-fast test-faults soak check format context sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
         bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes bench-context bench-layers
 setup: $(VENV)/.installed
@@ -31,6 +31,10 @@ test-fast: setup
 # Faults injected for real (kills, full disks, damaged files); ends in a table of faults and stages.
 test-faults: setup
 	$(BIN)/python -m pytest -q -m faults $(ARGS)
+
+# A small pipeline under random SIGKILLs, against one that nobody disturbs.
+soak: setup
+	$(BIN)/python tests/benchmarks/soak.py --seed $(SEED) $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

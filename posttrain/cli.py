@@ -12,9 +12,10 @@ from typing import Any
 
 from posttrain import __version__
 from posttrain.environment import prepare_environment
-from posttrain.errors import UserError
+from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 from posttrain.recipe import load_recipe, resolved_yaml
 from posttrain.runs import is_finished, require_writable
+from posttrain.stacks import register_stacks
 from posttrain.talk.options import add_chat, add_generate, add_serve
 
 # Command: (what runs it, what it does). Named, not imported: `import trl` costs seconds.
@@ -35,6 +36,7 @@ TALK = {
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
 SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model")
+SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval")
 REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
 CHECK = "posttrain.check:check_recipe"
@@ -52,19 +54,22 @@ MODEL = {
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 1 a check failed, 2 a mistake in the input, 130 interrupted."""
-    # A preempted run is recorded as interrupted, as with ^C; shells start background jobs with SIGINT ignored.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.default_int_handler)
+    """Run one command and return the exit code.
+
+    0: done. 1: a check failed. 2: a mistake in the input. 75: stopped by SIGTERM, 130: by ^C; both can be resumed.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
+    signal.signal(signal.SIGTERM, _preempt)
+    register_stacks()
     args = _parse(argv)
     if args.command in SINGLE_PROCESS and os.environ.get("RANK", "0") != "0":
         return 0
     try:
+        if args.command == "run":
+            return _supervise(args)
         if args.command == "rewards":
             return int(_load(REWARDS[args.what][0])(*args.words))
         _run(args)
@@ -76,11 +81,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         sys.stderr.write(f"error: {error}; make room, and the same command with --resume goes on where it can\n")
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         again = "the same command with --resume goes on from the last checkpoint"
         sys.stderr.write(f"interrupted: {again if args.command in STAGES else 'give the same command again'}\n")
-        return EXIT_INTERRUPTED
+        return EXIT_PREEMPTED if isinstance(stop, Preempted) else EXIT_INTERRUPTED
     return 0
+
+
+def _preempt(*_: object) -> None:
+    raise Preempted
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -117,6 +126,16 @@ def _run(args: argparse.Namespace) -> None:
         _load(STAGES[args.command][0])(recipe, resume="anyway" if args.resume_anyway else args.resume)
 
 
+def _supervise(args: argparse.Namespace) -> int:
+    recipe = load_recipe(args.recipe, args.overrides)
+    if recipe.stage not in SUPERVISED:
+        raise UserError(f"{args.recipe} is for stage {recipe.stage}; need one of {', '.join(SUPERVISED)}")
+    launcher = args.launcher or [sys.executable]
+    stage = ["-m", "posttrain", recipe.stage, str(args.recipe), *args.overrides, "--resume"]
+    run = _load("posttrain.supervisor.supervise:supervise")
+    return int(run([*launcher, *stage], Path(recipe.run), restarts=args.restarts, hang_after_s=args.hang_after))
+
+
 def _model(args: argparse.Namespace) -> None:
     if args.what == "new":
         recipe = load_recipe(args.recipe, args.overrides, stage="model")
@@ -139,7 +158,11 @@ def _load(target: str) -> Callable[..., Any]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
+    words, launcher = _before_and_after("--", sys.argv[1:] if argv is None else argv)
+    args, rest = parser.parse_known_args(words)
+    if launcher and args.command != "run":
+        parser.error(f"unrecognized arguments: -- {' '.join(launcher)}")
+    args.launcher = launcher
     # argparse stops collecting overrides at the first option: those behind it are here.
     options = [word for word in rest if word.startswith("-") or "overrides" not in args]
     if options:
@@ -147,6 +170,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if rest:
         args.overrides += rest
     return args
+
+
+def _before_and_after(mark: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    where = list(words).index(mark) if mark in words else len(words)
+    return list(words[:where]), list(words[where + 1 :])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -166,6 +194,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
         if name == "report":
             _add_folders(command)
+    _add_run(commands.add_parser("run", help="run a recipe's stage, watch it, and start it again after a crash"))
     _add_compare(commands.add_parser("compare", help="tell two evaluations apart, question by question"))
     check = commands.add_parser("check", help="check a recipe, its data and its plugins without training")
     _add_recipe(check)
@@ -186,6 +215,18 @@ def _count(word: str) -> int:
     if not word.isdecimal():
         raise argparse.ArgumentTypeError(f"got {word!r}; need a whole number, as 3")
     return int(word)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.usage = "posttrain run RECIPE [--restarts N] [--hang-after S] [key=value ...] [-- LAUNCHER ...]"
+    command.epilog = (
+        "LAUNCHER: what starts `-m posttrain STAGE RECIPE` instead of python, as torchrun --nproc_per_node 8"
+    )
+    _add_recipe(command)
+    often = "start it again at most so often, and only while it gets further than before (default: 3)"
+    command.add_argument("--restarts", type=_count, default=3, metavar="N", help=often)
+    silence = "seconds without a step that count as a hang: more than the longest step, save or chunk (default: 1800)"
+    command.add_argument("--hang-after", type=float, default=1800.0, metavar="S", help=silence)
 
 
 def _add_compare(command: argparse.ArgumentParser) -> None:

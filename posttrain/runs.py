@@ -23,6 +23,7 @@ from posttrain.run_folder.files import (
     written_aside,
 )
 from posttrain.run_folder.going_on import GoingOn, find_checkpoint
+from posttrain.run_folder.heartbeat import write_beat
 from posttrain.run_folder.manifest import (
     Manifest,
     git_revision,
@@ -134,6 +135,11 @@ class Run:
         """The SHA-256 of each file and folder that decides the run, by its path; none where this does not write."""
         return {} if self._manifest is None else self._manifest["data"]
 
+    def beat(self, step: int) -> None:
+        """A sign of life for who watches the folder; `step` grows with the work: optimizer steps, chunks, answers."""
+        if self.is_main:
+            write_beat(self.folder, step)
+
     def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line to `metrics.jsonl`; a value that is not finite becomes null."""
         if self.is_main:
@@ -152,12 +158,13 @@ class Run:
             self._write_manifest()
 
     def truncate_metrics(self, after_step: int) -> None:
-        """Drop the metrics and the samples of later steps, which a run going on from a checkpoint writes again.
+        """Drop what later steps wrote, which a run going on from a checkpoint writes again.
 
-        The metrics of a step are of its update, its samples are what was sampled after it.
+        Metrics and culprits of a step are of its update, its samples are what was sampled after it.
         """
         if self.is_main:
             keep_steps(self.folder / "metrics.jsonl", after_step)
+            keep_steps(self.folder / "culprits.jsonl", after_step)
             keep_steps(self.folder / "samples.jsonl", after_step - 1)
 
     def facts(self) -> dict[str, Any]:

@@ -9,9 +9,11 @@ from rich.markup import escape
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from posttrain.errors import UserError
+from posttrain.alarms import Alarms
+from posttrain.errors import Preempted, UserError
 from posttrain.models.load import save_model
 from posttrain.models.probe import never_slides, require_whole_sequences, require_window
+from posttrain.preemption import SaveAndStop
 from posttrain.recipe import ModelSection, make_config
 from posttrain.runs import GoingOn, Resume, Run, checkpoints_of
 from posttrain.saving import layout_of, on_main
@@ -77,18 +79,28 @@ def train(trainer: Any, run: Run, *, resume: Resume, is_growing: bool = False) -
     Raises:
         UserError: sequences are split over processes, a hybrid model's windows are ignored, or a checkpoint cannot be
             gone on from or cannot be written.
+        Preempted: SIGTERM has come, and a checkpoint is written.
     """
     require_whole_sequences(trainer.accelerator.parallelism_config)
     if not _is_sharded(trainer) and not (is_growing and never_slides(trainer.model.config.get_text_config())):
         require_window(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
+    if not any(isinstance(callback, Alarms) for callback in trainer.callback_handler.callbacks):
+        trainer.callback_handler.callbacks.insert(0, Alarms())  # before the trackers: an alarm is a metric, too
+    trainer.culprits_file = run.folder / "culprits.jsonl"
+    trainer.add_callback(Heartbeat(run))
     trainer.add_callback(MetricsLines(run))
     trainer.add_callback(ProgressLines(run))
     trainer.checkpoint_facts = run.facts()
     checkpoint = _go_on(trainer, run) if resume else None
     run.truncate_metrics(after_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with SaveAndStop(trainer.accelerator) as preemption:
+        trainer.callback_handler.callbacks.insert(0, preemption)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if preemption.has_stopped:
+        trainer.accelerator.wait_for_everyone()  # with its part of the checkpoint
+        raise Preempted
 
 
 def _go_on(trainer: Any, run: Run) -> Path | None:
@@ -164,6 +176,18 @@ class MetricsLines(TrainerCallback):
             return
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
         self._run.append_metrics(state.global_step, numbers)
+
+
+class Heartbeat(TrainerCallback):
+    """A sign of life whenever something is done."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def _beat(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._run.beat(state.global_step)
+
+    on_train_begin = on_substep_end = on_step_end = on_prediction_step = on_save = on_train_end = _beat
 
 
 class ProgressLines(TrainerCallback):

@@ -260,6 +260,7 @@ def test_folder_with_a_manifest_alone_starts_afresh(folder: Path, data: Path) ->
         assert manifest(folder)["resumed"] == []
 
 
+@pytest.mark.fault(26, "two runs in one folder", stage="all")
 def test_run_in_use_is_refused_until_it_ends(folder: Path, data: Path) -> None:
     code = """
         import pathlib, sys

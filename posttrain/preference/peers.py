@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from trl import DPOTrainer
 from trl.experimental.cpo import CPOTrainer
 
+from posttrain.guards import GuardedTrainer
 from posttrain.preference.groups import require_trained
 from posttrain.saving import WholeCheckpoints
 
@@ -20,11 +21,11 @@ SIMPO_DEFAULTS = {
 }
 
 
-class PairDPOTrainer(WholeCheckpoints, DPOTrainer):
+class PairDPOTrainer(GuardedTrainer, WholeCheckpoints, DPOTrainer):
     """TRL's `DPOTrainer` on pairs of token ids; nothing else is changed in what it learns.
 
     Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again), and
-    those of `WholeCheckpoints`.
+    those of `GuardedTrainer` and `WholeCheckpoints`.
     """
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
@@ -32,10 +33,10 @@ class PairDPOTrainer(WholeCheckpoints, DPOTrainer):
         return dataset
 
 
-class PairSimPOTrainer(WholeCheckpoints, CPOTrainer):
+class PairSimPOTrainer(GuardedTrainer, WholeCheckpoints, CPOTrainer):
     """TRL's `CPOTrainer` on pairs of token ids, none of which it cuts; with `SIMPO_DEFAULTS` that is SimPO.
 
-    Overridden upstream hooks: `tokenize_row` (as above), and those of `WholeCheckpoints`.
+    Overridden upstream hooks: `tokenize_row` (as above), and those of `GuardedTrainer` and `WholeCheckpoints`.
     """
 
     _name = "SimPO"
