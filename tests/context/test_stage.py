@@ -210,6 +210,7 @@ def start(cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
 
 
+@pytest.mark.fault(1, "killed in a slice, then in a gate", stage="context")
 @pytest.mark.usefixtures("same_code")
 def test_run_killed_in_a_slice_and_then_in_a_gate_ends_like_one_that_nobody_disturbed(
     recipe_file: Path, tmp_path: Path
