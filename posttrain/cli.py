@@ -36,7 +36,7 @@ TALK = {
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
 SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model")
-SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval")
+SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval", "context")
 REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
 CHECK = "posttrain.check:check_recipe"

@@ -22,3 +22,13 @@ def test_what_cannot_be_read_is_no_beat(tmp_path: Path, content: str | None) -> 
     if content is not None:
         (tmp_path / HEARTBEAT).write_text(content)
     assert read_beat(tmp_path) is None
+
+
+def test_runs_within_a_run_add_up_their_steps(tmp_path: Path) -> None:
+    for name, step in (("1k", 40), ("4k", 7)):
+        (tmp_path / name).mkdir()
+        write_beat(tmp_path / name, step)
+    beat, newest = read_beat(tmp_path), read_beat(tmp_path / "4k")
+    assert beat is not None
+    assert newest is not None
+    assert beat == newest._replace(step=47)

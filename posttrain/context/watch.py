@@ -119,6 +119,7 @@ class Watch(TrainerCallback):
         try:
             with GradingPool(REWARDS, GradingSection(workers=0)) as grader:
                 for length, some in groupby(mine, key=lambda question: question.cell["length"]):
+                    self._run.beat(step)
                     engine = TransformersEngine(model, self._tokenizer, max_num_seqs=max(1, pack_tokens // length))
                     records += evaluate(
                         engine,

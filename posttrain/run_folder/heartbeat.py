@@ -33,7 +33,17 @@ def write_beat(folder: Path, step: int) -> None:
 
 
 def read_beat(folder: Path) -> Beat | None:
-    """The last beat; None where there is none that can be read."""
+    """The last beat of the run in a folder, and of the runs within it; None where there is none that can be read.
+
+    Where runs follow each other within one, as the lengths of a growing context, their steps are added up.
+    """
+    beats = [beat for path in (folder, *folder.glob("*/")) if (beat := _read(path)) is not None]
+    if not beats:
+        return None
+    return max(beats, key=lambda beat: beat.monotonic)._replace(step=sum(beat.step for beat in beats))
+
+
+def _read(folder: Path) -> Beat | None:
     try:
         return Beat(**json.loads((folder / HEARTBEAT).read_bytes()))
     except (OSError, ValueError, TypeError):
