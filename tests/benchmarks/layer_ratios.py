@@ -146,7 +146,7 @@ def answers(out: Path, ratio: str) -> list[list[dict[str, Any]]]:
 
 def accuracy(samples: list[dict[str, Any]], **cell: Any) -> float:
     """Share of right answers in a cell, in percent."""
-    chosen = [bool(sample["outcome"]) for sample in samples if all(sample[key] == cell[key] for key in cell)]
+    chosen = [bool(sample["outcome"]) for sample in samples if cell.items() <= sample["cell"].items()]
     return 100 * statistics.fmean(chosen)
 
 
@@ -160,7 +160,9 @@ def print_accuracy(out: Path, ratios: list[str]) -> None:
             row = [[accuracy(samples, task=task, length=length) for samples in seeds] for length in LENGTHS]
             say(f"| {ratio} | " + " | ".join(map(mean_and_seeds, row)) + " |")
         say("")
-    say("| distance in windows | " + " | ".join(f"up to {bound}" for bound in FACT_DISTANCES) + " |")
+    say(
+        "| needle, % right, by distance in windows | " + " | ".join(f"up to {bound}" for bound in FACT_DISTANCES) + " |"
+    )
     say("|---|" + "---|" * len(FACT_DISTANCES))
     for ratio in ratios:
         row = [[by_distance(samples)[bound] for samples in answers(out, ratio)] for bound in FACT_DISTANCES]
@@ -169,10 +171,10 @@ def print_accuracy(out: Path, ratios: list[str]) -> None:
 
 
 def by_distance(samples: list[dict[str, Any]]) -> dict[int, float]:
-    """Percent right by the windows that lie between fact and question."""
+    """Percent of needles found, by the windows that lie between needle and question."""
     outcomes = defaultdict(list)
-    for sample in samples:
-        windows = (1 - sample["depth"]) * sample["length"] / WINDOW
+    for sample in (sample for sample in samples if sample["cell"]["task"] == "needle"):
+        windows = (1 - sample["cell"]["depth"]) * sample["cell"]["length"] / WINDOW
         outcomes[next(bound for bound in FACT_DISTANCES if windows <= bound)].append(bool(sample["outcome"]))
     return {bound: 100 * statistics.fmean(found) for bound, found in outcomes.items()}
 
