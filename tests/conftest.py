@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait 
 os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="posttrain-tests-")
 atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 prepare_environment()  # before anything imports the heavy libraries
+
+
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_a_launcher() -> Iterator[None]:
+    """vLLM within a trainer leaves these behind; later tests' own processes would take themselves for its ranks."""
+    yield
+    for name in LAUNCHED:
+        os.environ.pop(name, None)
 
 
 @pytest.fixture(scope="session")

@@ -338,7 +338,7 @@ def test_plan_of_an_rl_recipe_names_its_rewards(common: str, tmp_path: Path, pla
     assert "KV cache" in plan(tmp_path / "rl.yaml", "trainer.generation_batch_size=1024")["memory"]
     assert said["gold"] == "math_answer: 30 right"
     assert plan(tmp_path / "rl.yaml", "check_gold=false")["gold"] == "not checked"
-    with pytest.raises(UserError, match=r"30 of 30 rows fail .*row 0: never says of the gold answer"):
+    with pytest.raises(UserError, match=r"30 of 30 rows fail .*rl\.jsonl:1: never says of the gold answer"):
         check_recipe(load_recipe(tmp_path / "rl.yaml", ["rewards.0.use=tests.grading.never_right:never"]))
     assert not (tmp_path / "run").exists()
 
