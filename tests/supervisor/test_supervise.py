@@ -151,7 +151,7 @@ if attempt == 1:
     {DAEMON.strip().replace(chr(10), chr(10) + "    ")}
     stuck_here()
 """
-    code, said, attempts = supervised(body, hang_after_s=5)
+    code, said, attempts = supervised(body, hang_after_s=15)
     assert code == 0
     assert attempts[0]["ended"].startswith("hung, ")
     assert len(attempts) == 2
