@@ -139,7 +139,11 @@ def _eval(recipe: EvalRecipe) -> Told:
     Grader(recipe.rewards)
     names = [spec.name or spec.use.rpartition(":")[2] for spec in recipe.benchmarks]
     return {
-        **({"data": _describe_sources(recipe.data), "rewards": _describe_rewards(recipe.rewards)} if recipe.data else {}),
+        **(
+            {"data": _describe_sources(recipe.data), "rewards": _describe_rewards(recipe.rewards)}
+            if recipe.data
+            else {}
+        ),
         **({"benchmarks": ", ".join(names)} if names else {}),
         **_describe_decodings(recipe.decodings, recipe.engine),
         "not checked": "questions, gold answers, tokenizer, chat template, model, engine",

@@ -1,51 +1,38 @@
 # What the batch scripts share; they source it.
-# Packages: activate the environment before sbatch, or set VENV to one. Data: with HF_HUB_OFFLINE=1 compute nodes take
-# what the cache has.
+# Packages: activate the environment before sbatch, or set VENV to its folder. Compute nodes without a network take models
+# and data from the cache: HF_HUB_OFFLINE=1.
 GPUS_PER_NODE=${GPUS_PER_NODE:-8}
 MASTER_PORT=${MASTER_PORT:-29500}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-8}
 if [[ -n ${VENV:-} ]]; then source "$VENV/bin/activate"; fi
 
-# start_training NODES STAGE RECIPE [key=value ...]: one launcher a node, which starts a process for each of its GPUs.
+# start_training NODES STAGE RECIPE [key=value ...]: a launcher on each node, which starts a process for each of its GPUs.
 # --resume starts a new run where there is none, --skip-finished does nothing where it is done.
 start_training() {
-  local nodes=$1 stage=$2 recipe=$3
-  shift 3
-  local count first
-  count=$(scontrol show hostnames "$nodes" | wc -l)
-  first=$(scontrol show hostnames "$nodes" | head -n 1)
-  # SLURM_PROCID is counted in each srun anew: among these nodes, from 0.
+  local nodes=$1 hosts count
+  shift
+  mapfile -t hosts < <(scontrol show hostnames "$nodes")
+  count=${#hosts[@]}
+  # SLURM_PROCID counts the tasks of this srun: the trainer's nodes from 0, whatever else the job runs.
   exec srun --nodes "$count" --ntasks "$count" --ntasks-per-node 1 --nodelist "$nodes" --kill-on-bad-exit=1 \
     bash -c 'exec accelerate launch --config_file "recipes/accelerate/$1.yaml" --num_machines "$2" \
       --num_processes "$3" --machine_rank "$SLURM_PROCID" --main_process_ip "$4" --main_process_port "$5" \
       -m posttrain "${@:6}" --resume --skip-finished' \
-    launch "${CONFIG:-zero3_nodes}" "$count" "$((count * GPUS_PER_NODE))" "$first" "$MASTER_PORT" \
-    "$stage" "$recipe" "$@"
+    launch "${CONFIG:-zero3_nodes}" "$count" "$((count * GPUS_PER_NODE))" "${hosts[0]}" "$MASTER_PORT" "$@"
 }
 
-# Slurm sends TERM to this script some minutes before the time is over, or when it takes the nodes away.
-requeue_on_term() {
-  was_told_to_stop=0
-  trap 'was_told_to_stop=1' TERM
-}
-
-# wait_for TRAINING [SERVER]: to the end of the training; the exit code is its own. Where the job was told to stop, the
-# training is interrupted as by ^C, and the job goes back into the queue.
-wait_for() {
-  local training=$1 server=${2:-} code=0
-  while kill -0 "$training" 2>/dev/null && ((!was_told_to_stop)); do
-    wait -n "$training" ${server:+"$server"} || code=$?
-    if [[ -n $server ]] && ! kill -0 "$server" 2>/dev/null; then break; fi  # without its server RL ends by itself
-  done
+# finish TRAINING: wait for it and exit as it does. Slurm sends this script TERM five minutes before the time is over, and
+# when it takes the nodes away: then the training is interrupted, as by ^C, and the job goes back into the queue.
+was_told_to_stop=0
+trap 'was_told_to_stop=1' TERM
+finish() {
+  local training=$1 code=0
+  wait "$training" || code=$?  # TERM ends the waiting, too
   if ((was_told_to_stop)); then
-    kill -TERM "$training" 2>/dev/null || true
+    scancel --signal=TERM "$SLURM_JOB_ID"  # every step of the job, this script left out
     wait "$training" || true
-    if [[ -n $server ]]; then kill "$server" 2>/dev/null || true; fi
     scontrol requeue "$SLURM_JOB_ID"
-    exit 0
+    code=0
   fi
-  code=0
-  wait "$training" || code=$?
-  if [[ -n $server ]]; then kill "$server" 2>/dev/null || true; fi
-  exit "$code"
+  exit "$code"  # what still runs, as a vLLM server, ends with the job
 }
