@@ -19,12 +19,14 @@ def test_plan_on_the_page_is_the_one_that_is_printed(capsys: pytest.CaptureFixtu
 
 
 def test_files_and_folders_of_the_page_are_there() -> None:
-    named = set(re.findall(r"recipes/[\w./-]*[\w/]", PAGE)) | {f"docs/{link}" for link in re.findall(r"\]\((\S+)\)", PAGE)}
+    named = set(re.findall(r"recipes/[\w./-]*[\w/]", PAGE)) | {
+        f"docs/{link}" for link in re.findall(r"\]\(([^)\s]+)\)", PAGE)
+    }
     assert len(named) > 10
     assert [name for name in named if not (PROJECT / name).exists()] == []
     files = {path.stem for path in (PROJECT / "recipes" / "accelerate").glob("*.yaml")}
     table = PAGE.partition("## Which accelerate file")[2].partition("\n\n- ")[0]
-    assert files == {name for name in re.findall(r"`(\w+)`", table)}
+    assert files == set(re.findall(r"`(\w+)`", table))
 
 
 def test_batches_of_the_page_are_those_of_the_recipes() -> None:
