@@ -40,6 +40,7 @@ SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval", "context")
 REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
 CHECK = "posttrain.check:check_recipe"
+CHECK_CONFIG = "posttrain.check_config:check_config"
 DEMO = "posttrain.demo.conductor:run_demo"
 DOCTOR = "posttrain.doctor:examine"
 REWARDS = {
@@ -113,8 +114,13 @@ def _run(args: argparse.Namespace) -> None:
         _load(TALK[args.command][0])(args)
     elif args.command == "check":
         recipe = load_recipe(args.recipe, args.overrides)
+        if args.config_only and args.show:
+            raise UserError("got --config-only and --show, which shows rows; give one of them")
         prepare_environment()
-        _load(CHECK)(recipe, show=args.show)
+        if args.config_only:
+            _load(CHECK_CONFIG)(recipe)
+        else:
+            _load(CHECK)(recipe, show=args.show)
     else:
         recipe = load_recipe(args.recipe, args.overrides, stage=args.command)
         if args.skip_finished and is_finished(recipe.run, resolved_yaml(recipe)):
@@ -200,6 +206,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_recipe(check)
     shown = "print N rows or prompts as the model will see them, with what is trained marked"
     check.add_argument("--show", type=_count, default=0, metavar="N", help=shown)
+    alone = "check the recipe alone: no data, no model, no network; says what was not looked at"
+    check.add_argument("--config-only", action="store_true", help=alone)
     _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
     _add_model(commands.add_parser("model", help="build a model, probe its windows, or convert one to a hybrid"))
     for name, (_, help_text, add_options) in TALK.items():

@@ -78,6 +78,21 @@ def call(plugin: Callable[..., Any], use: str, args: Mapping[str, Any], where: s
     Raises:
         UserError: there is no such argument, one is missing, or the plugin refuses a value.
     """
+    check_arguments(plugin, use, args, where)
+    try:
+        return plugin(**args)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{where}: {use} refuses them: {error}") from error
+
+
+def check_arguments(plugin: Callable[..., Any], use: str, args: Mapping[str, Any], where: str) -> None:
+    """Whether the plugin takes arguments of these names; it is not called.
+
+    Raises:
+        UserError: there is no such argument, or one is missing.
+    """
     signature = inspect.signature(plugin)
     try:
         signature.bind(**args)
@@ -85,12 +100,6 @@ def call(plugin: Callable[..., Any], use: str, args: Mapping[str, Any], where: s
         unknown = next((key for key in args if key not in signature.parameters), None)
         near = "" if unknown is None else did_you_mean(unknown, signature.parameters)
         raise UserError(f"{where}: {error}{near}; {use} takes {signature}") from error
-    try:
-        return plugin(**args)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from error
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{where}: {use} refuses them: {error}") from error
 
 
 def _siblings(module_name: str) -> list[str]:

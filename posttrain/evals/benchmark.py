@@ -7,15 +7,15 @@ A recipe names one of those in the box (`use: demo`, a file of `posttrain.evals.
 
 import inspect
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from posttrain.data.rows import Row
 from posttrain.errors import UserError, did_you_mean
-from posttrain.plugins import call, load_object
-from posttrain.recipe import BenchmarkSpec, RewardSpec
+from posttrain.plugins import call, check_arguments, load_object
+from posttrain.recipe import BenchmarkSpec, RewardSpec, parse_hub_path
 
 PACKAGE = "posttrain.evals.benchmarks"
 
@@ -50,13 +50,8 @@ def load_benchmark(spec: BenchmarkSpec, where: str, tokenizer: Any) -> Benchmark
         UserError: there is no such benchmark, it does not take these arguments, a package or a data set that it needs
             is missing, or what it returns are no questions.
     """
-    use = spec.use if ":" in spec.use else _in_the_box(spec.use, f"{where}.use")
-    function = load_object(use, f"{where}.use")
-    if not callable(function):
-        raise UserError(f"{where}.use: {use} is a {type(function).__name__}, need a function that returns a Benchmark")
-    given = {"tokenizer": tokenizer} if "tokenizer" in inspect.signature(function).parameters else {}
-    if "tokenizer" in spec.args:
-        raise UserError(f"{where}.args: got a tokenizer, which is the model's; leave it out")
+    function, use = _function(spec, where)
+    given = {"tokenizer": tokenizer} if _asks_for_tokenizer(function) else {}
     try:
         benchmark = call(function, use, {**spec.args, **given}, f"{where}.args")
     except ModuleNotFoundError as error:
@@ -71,10 +66,45 @@ def load_benchmark(spec: BenchmarkSpec, where: str, tokenizer: Any) -> Benchmark
     return benchmark
 
 
+def check_benchmark(spec: BenchmarkSpec, where: str) -> None:
+    """What can be said against a benchmark before its questions and the model's tokenizer are there.
+
+    Raises:
+        UserError: there is no such benchmark, it does not take these arguments, or a data set of the hub is not pinned.
+    """
+    from posttrain.evals.benchmarks._questions import pinned
+
+    function, use = _function(spec, where)
+    given = {"tokenizer": None} if _asks_for_tokenizer(function) else {}
+    check_arguments(function, use, {**spec.args, **given}, f"{where}.args")
+    try:
+        if spec.use in benchmarks_in_the_box() and "revision" in inspect.signature(function).parameters:
+            pinned(spec.use, spec.args.get("revision"), None, "test")
+        if isinstance(path := spec.args.get("path"), str):
+            parse_hub_path(path)
+    except UserError as error:
+        raise UserError(f"{where}.args: {error}") from None
+
+
 def benchmarks_in_the_box() -> list[str]:
     """The names that `use` takes without a colon."""
     folder = str(Path(__file__).parent / "benchmarks")
     return sorted(module.name for module in pkgutil.iter_modules([folder]) if not module.name.startswith("_"))
+
+
+def _function(spec: BenchmarkSpec, where: str) -> tuple[Callable[..., Any], str]:
+    """What makes the benchmark, and its name as `package.module:object`."""
+    use = spec.use if ":" in spec.use else _in_the_box(spec.use, f"{where}.use")
+    function = load_object(use, f"{where}.use")
+    if not callable(function):
+        raise UserError(f"{where}.use: {use} is a {type(function).__name__}, need a function that returns a Benchmark")
+    if "tokenizer" in spec.args:
+        raise UserError(f"{where}.args: got a tokenizer, which is the model's; leave it out")
+    return function, use
+
+
+def _asks_for_tokenizer(function: Callable[..., Any]) -> bool:
+    return "tokenizer" in inspect.signature(function).parameters
 
 
 def _in_the_box(name: str, where: str) -> str:

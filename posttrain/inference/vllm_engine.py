@@ -175,6 +175,7 @@ def open_vllm_engine(section: EngineSection, model: ModelSection, tokenizer: Any
         with _without_variable("VLLM_CPU_KVCACHE_SPACE"):  # whole GB only, and it would win over the recipe
             llm = LLM(
                 model=model.path,
+                tensor_parallel_size=section.tensor_parallel,
                 dtype=model.dtype,  # left alone, vLLM runs a float32 model in bfloat16
                 load_format="auto" if model.allow_pickle else "safetensors",
                 disable_log_stats=True,

@@ -11,6 +11,7 @@ from posttrain.recipe.hub_path import parse_hub_path
 from posttrain.recipe.schema import (
     DataSection,
     Decoding,
+    EngineSection,
     EvalRecipe,
     FilterRecipe,
     Limit,
@@ -36,6 +37,8 @@ def check_values(recipe: AnyRecipe) -> None:
         _check_sources(data.sources, "data")
     if isinstance(recipe, SamplingRecipe):
         _check_thinking_budget(recipe.decoding, "decoding")
+    if isinstance(recipe, SamplingRecipe | EvalRecipe):
+        _check_engine(recipe.engine)
     own_rules = RULES.get(type(recipe))
     if own_rules is not None:
         own_rules(recipe)
@@ -64,6 +67,11 @@ def _check_sources(sources: Iterable[Source], section: str) -> None:
                 raise UserError(
                     f"{section}.sources.{index}.{key}: got {value!r}, need it for hub: paths only; leave it out"
                 )
+
+
+def _check_engine(engine: EngineSection) -> None:
+    if engine.name == "transformers" and engine.tensor_parallel > 1:
+        raise UserError(f"engine.tensor_parallel: got {engine.tensor_parallel}, which engine.name: vllm alone can do")
 
 
 def _check_thinking_budget(decoding: Decoding, path: str) -> None:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
-from types import NoneType
-from typing import Any, TypeVar, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from posttrain.errors import UserError, did_you_mean
 
@@ -54,6 +54,8 @@ def make_config(cls: type[T], section: Mapping[str, Any], where: str, **fixed: A
             raise UserError(f"{where}.{key}: got {value!r}, but the stage sets this itself; {instead}")
         if _is_number(types[key]) and not isinstance(value, int | float | None):
             raise UserError(f"{where}.{key}: got {value!r}, need a number")
+        if (choices := _choices(types[key])) and value not in choices:
+            raise UserError(f"{where}.{key}: got {value!r}, need one of {', '.join(map(str, choices))}")
     try:
         return cls(**section, **fixed)
     except (ValueError, TypeError) as error:
@@ -63,3 +65,11 @@ def make_config(cls: type[T], section: Mapping[str, Any], where: str, **fixed: A
 def _is_number(hint: Any) -> bool:
     """Whether a field takes numbers (or true/false, or null) only: these hints can be trusted, those of text cannot."""
     return set(get_args(hint) or (hint,)) <= {int, float, bool, NoneType}
+
+
+def _choices(hint: Any) -> tuple[Any, ...]:
+    """What a field of words takes; empty where its hint does not name all of them."""
+    parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if not all(get_origin(part) is Literal for part in parts):
+        return ()
+    return tuple(choice for part in parts for choice in get_args(part))

@@ -137,12 +137,17 @@ class GradingSection:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSection:
-    """What generates: its name, the longest sequence in tokens, sequences at a time, memory for the cache in GB."""
+    """What generates: its name, the longest sequence in tokens, sequences at a time, memory for the cache in GB.
+
+    `memory_gb` is for a CPU; on a GPU vLLM takes nine tenths of what there is. `tensor_parallel`: vLLM shares every
+    layer out over so many GPUs, for a model that does not fit on one.
+    """
 
     name: EngineName = "vllm"
     max_model_len: int | None = field(default=None, metadata=AT_LEAST_ONE)
     max_num_seqs: int | None = field(default=None, metadata=AT_LEAST_ONE)
     memory_gb: float = field(default=1.0, metadata=POSITIVE)
+    tensor_parallel: int = field(default=1, metadata=AT_LEAST_ONE)
 
 
 @dataclass(frozen=True, kw_only=True)
