@@ -13,6 +13,7 @@ from rich.table import Table
 from posttrain.errors import UserError
 from posttrain.recipe import (
     AnyRecipe,
+    ContextRecipe,
     DataSection,
     Decoding,
     EngineSection,
@@ -79,6 +80,22 @@ def _sft(recipe: SFTRecipe) -> Told:
         "mixer": recipe.mixer.use,
         "step": _describe_step(arguments, rows, longest),
         "not checked": "data, tokenizer, chat template, model",
+    }
+
+
+def _context(recipe: ContextRecipe) -> Told:
+    from posttrain.context.plan import stage_arguments
+
+    steps = {}
+    for stage in recipe.stages:
+        pack_tokens = recipe.pack_tokens or stage.length
+        step = _describe_step(stage_arguments(recipe, stage, pack_tokens), "packs", pack_tokens)
+        steps[stage.name] = f"{stage.length:,} tokens long; {step}"
+    sections = {"long": recipe.long, "replay": recipe.replay, "validation": recipe.validation}
+    return {
+        **steps,
+        **{name: _describe_sources(section) for name, section in sections.items() if section},
+        "not checked": "documents, rows, questions of the gate, tokenizer, chat template, model",
     }
 
 
@@ -157,6 +174,7 @@ def _report(recipe: ReportRecipe) -> Told:
 _CHECKS: dict[type[AnyRecipe], Callable[[Any], Told]] = {
     ModelRecipe: _model,
     SFTRecipe: _sft,
+    ContextRecipe: _context,
     FilterRecipe: _sampling,
     RLRecipe: _rl,
     PairsRecipe: _sampling,

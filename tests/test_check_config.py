@@ -104,7 +104,6 @@ def test_plan_says_what_follows_from_the_recipe_and_what_was_not_looked_at(capsy
         ("qwen3-0.6b/pref-stage1", "trainer.beta=0.2", "SimPER has no reference model"),
         ("qwen3-0.6b/eval", "benchmarks=[{use: math_501}]", "benchmarks.0.use: got 'math_501'"),
         ("qwen3-0.6b/eval", "benchmarks=[{use: math_500, args: {size: 1}}]", "benchmarks.0.args"),
-        ("qwen3-0.6b/eval", "benchmarks=[{use: math_500}]", "benchmarks.0.args: got no revision"),
         ("qwen3-0.6b/eval", "benchmarks=[{use: math_500, args: {revision: main}}]", "got revision 'main'"),
         ("qwen3-0.6b/eval", "benchmarks=[{use: instructions, args: {path: hub:a/b}}]", "got no revision in 'hub:a/b'"),
         ("demo/eval", "engine.tensor_parallel=2", "engine.tensor_parallel: got 2, which engine.name: vllm alone can"),

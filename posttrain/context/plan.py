@@ -128,7 +128,7 @@ def _plan(recipe: ContextRecipe, stage: LengthStage, config: Any, tokenizer: Any
     rows = mix_by_share(parts, shares, limit_tokens=stage.limit_tokens, seed=recipe.seed)
     domains = {part.domain for group in parts.values() for part in group}
     packs = cut_into_samples(rows, rows.num_tokens, domains, pack_tokens)
-    arguments = _arguments(recipe, stage, pack_tokens)
+    arguments = stage_arguments(recipe, stage, pack_tokens)
     per_step = samples_per_step(arguments)
     require_steps(len(packs), per_step, "packs within limit_tokens")
     num_steps = len(packs) // per_step
@@ -192,7 +192,7 @@ def _take_in(
         raise UserError(str(error).replace("data.", f"{group}.")) from error
 
 
-def _arguments(recipe: ContextRecipe, stage: LengthStage, pack_tokens: int) -> SFTConfig:
+def stage_arguments(recipe: ContextRecipe, stage: LengthStage, pack_tokens: int) -> SFTConfig:
     """The trainer's arguments: those of an SFT run on packs, once over the stream."""
     sft = SFTRecipe(
         run=recipe.run,

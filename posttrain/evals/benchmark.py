@@ -72,14 +72,12 @@ def check_benchmark(spec: BenchmarkSpec, where: str) -> None:
     Raises:
         UserError: there is no such benchmark, it does not take these arguments, or a data set of the hub is not pinned.
     """
-    from posttrain.evals.benchmarks._questions import pinned
-
     function, use = _function(spec, where)
     given = {"tokenizer": None} if _asks_for_tokenizer(function) else {}
     check_arguments(function, use, {**spec.args, **given}, f"{where}.args")
     try:
-        if spec.use in benchmarks_in_the_box() and "revision" in inspect.signature(function).parameters:
-            pinned(spec.use, spec.args.get("revision"), None, "test")
+        if spec.use in benchmarks_in_the_box() and "revision" in (known := inspect.signature(function).parameters):
+            parse_hub_path(f"hub:owner/{spec.use}@{spec.args.get('revision', known['revision'].default)}")
         if isinstance(path := spec.args.get("path"), str):
             parse_hub_path(path)
     except UserError as error:
