@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 0
 ARGS   ?=
 
-.PHONY: setup demo test test-fast check format sft filter rl pairs pref eval report \
+.PHONY: setup demo test test-fast test-faults soak check format sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-rewards \
         bench-learning bench-ratios bench-preference-learning bench-smollm
 setup: $(VENV)/.installed
@@ -27,6 +27,14 @@ test: setup
 
 test-fast: setup
 	$(BIN)/python -m pytest -q -m "not slow and not gpu" $(ARGS)
+
+# Faults injected for real (kills, full disks, damaged files); ends in a table of faults and stages.
+test-faults: setup
+	$(BIN)/python -m pytest -q -m faults $(ARGS)
+
+# A small pipeline under random SIGKILLs, against one that nobody disturbs.
+soak: setup
+	$(BIN)/python tests/benchmarks/soak.py --seed $(SEED) $(ARGS)
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """The command line: parse the recipe first, import the heavy stage after, turn a user's mistake into one line."""
 
 import argparse
+import errno
 import os
 import signal
 import sys
@@ -11,9 +12,10 @@ from typing import Any
 
 from posttrain import __version__
 from posttrain.environment import prepare_environment
-from posttrain.errors import UserError
+from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 from posttrain.recipe import load_recipe, resolved_yaml
-from posttrain.runs import is_finished
+from posttrain.runs import is_finished, require_writable
+from posttrain.stacks import register_stacks
 from posttrain.talk.options import add_chat, add_generate, add_serve
 
 # Command: (what runs it, what it does). Named, not imported: `import trl` costs seconds.
@@ -33,6 +35,7 @@ TALK = {
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
 SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model")
+SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval")
 REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
 CHECK = "posttrain.check:check_recipe"
@@ -49,30 +52,43 @@ MODEL = {
     "convert": "turn a full-attention checkpoint into a sliding/full hybrid with the same weights",
 }
 
-EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 done, 1 a check failed, 2 a mistake in the input, 130 interrupted."""
-    # A preempted run is recorded as interrupted, as with ^C; shells start background jobs with SIGINT ignored.
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.default_int_handler)
+    """Run one command and return the exit code.
+
+    0: done. 1: a check failed. 2: a mistake in the input. 75: stopped by SIGTERM, 130: by ^C; both can be resumed.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
+    signal.signal(signal.SIGTERM, _preempt)
+    register_stacks()
     args = _parse(argv)
     if args.command in SINGLE_PROCESS and os.environ.get("RANK", "0") != "0":
         return 0
     try:
+        if args.command == "run":
+            return _supervise(args)
         if args.command == "rewards":
             return int(_load(REWARDS[args.what][0])(*args.words))
         _run(args)
     except UserError as error:
         sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
+    except OSError as error:
+        if error.errno not in DISK_IS_FULL:
+            raise
+        sys.stderr.write(f"error: {error}; make room, and the same command with --resume goes on where it can\n")
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt as stop:
         again = "the same command with --resume goes on from the last checkpoint"
         sys.stderr.write(f"interrupted: {again if args.command in STAGES else 'give the same command again'}\n")
-        return EXIT_INTERRUPTED
+        return EXIT_PREEMPTED if isinstance(stop, Preempted) else EXIT_INTERRUPTED
     return 0
+
+
+def _preempt(*_: object) -> None:
+    raise Preempted
 
 
 def _run(args: argparse.Namespace) -> None:
@@ -103,8 +119,20 @@ def _run(args: argparse.Namespace) -> None:
         if args.skip_finished and is_finished(recipe.run, resolved_yaml(recipe)):
             sys.stdout.write(f"{recipe.run} is finished: skipped\n")
             return
+        if os.environ.get("RANK", "0") == "0":
+            require_writable(Path(recipe.run))
         prepare_environment()
-        _load(STAGES[args.command][0])(recipe, resume=args.resume)
+        _load(STAGES[args.command][0])(recipe, resume="anyway" if args.resume_anyway else args.resume)
+
+
+def _supervise(args: argparse.Namespace) -> int:
+    recipe = load_recipe(args.recipe, args.overrides)
+    if recipe.stage not in SUPERVISED:
+        raise UserError(f"{args.recipe} is for stage {recipe.stage}; need one of {', '.join(SUPERVISED)}")
+    launcher = args.launcher or [sys.executable]
+    stage = ["-m", "posttrain", recipe.stage, str(args.recipe), *args.overrides, "--resume"]
+    run = _load("posttrain.supervisor.supervise:supervise")
+    return int(run([*launcher, *stage], Path(recipe.run), restarts=args.restarts, hang_after_s=args.hang_after))
 
 
 def _model(args: argparse.Namespace) -> None:
@@ -129,7 +157,11 @@ def _load(target: str) -> Callable[..., Any]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
+    words, launcher = _before_and_after("--", sys.argv[1:] if argv is None else argv)
+    args, rest = parser.parse_known_args(words)
+    if launcher and args.command != "run":
+        parser.error(f"unrecognized arguments: -- {' '.join(launcher)}")
+    args.launcher = launcher
     # argparse stops collecting overrides at the first option: those behind it are here.
     options = [word for word in rest if word.startswith("-") or "overrides" not in args]
     if options:
@@ -137,6 +169,11 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if rest:
         args.overrides += rest
     return args
+
+
+def _before_and_after(mark: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    where = list(words).index(mark) if mark in words else len(words)
+    return list(words[:where]), list(words[where + 1 :])
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -151,9 +188,12 @@ def _parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, help=help_text, description=help_text)
         _add_recipe(command)
         command.add_argument("--resume", action="store_true", help="go on with an unfinished run of this recipe")
+        anyway = "the same although recipe, data, template or number of processes changed, or no checkpoint is whole"
+        command.add_argument("--resume-anyway", action="store_true", help=anyway)
         command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
         if name == "report":
             _add_folders(command)
+    _add_run(commands.add_parser("run", help="run a recipe's stage, watch it, and start it again after a crash"))
     _add_compare(commands.add_parser("compare", help="tell two evaluations apart, question by question"))
     check = commands.add_parser("check", help="check a recipe, its data and its plugins without training")
     _add_recipe(check)
@@ -174,6 +214,18 @@ def _count(word: str) -> int:
     if not word.isdecimal():
         raise argparse.ArgumentTypeError(f"got {word!r}; need a whole number, as 3")
     return int(word)
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.usage = "posttrain run RECIPE [--restarts N] [--hang-after S] [key=value ...] [-- LAUNCHER ...]"
+    command.epilog = (
+        "LAUNCHER: what starts `-m posttrain STAGE RECIPE` instead of python, as torchrun --nproc_per_node 8"
+    )
+    _add_recipe(command)
+    often = "start it again at most so often, and only while it gets further than before (default: 3)"
+    command.add_argument("--restarts", type=_count, default=3, metavar="N", help=often)
+    silence = "seconds without a step that count as a hang: more than the longest step, save or chunk (default: 1800)"
+    command.add_argument("--hang-after", type=float, default=1800.0, metavar="S", help=silence)
 
 
 def _add_compare(command: argparse.ArgumentParser) -> None:

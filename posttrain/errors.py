@@ -1,7 +1,11 @@
-"""The one exception that is the user's to mend, and the hint its messages often carry."""
+"""The one exception that is the user's to mend, the hint its messages often carry, and what else ends a command."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+EXIT_USER_ERROR = 2
+EXIT_PREEMPTED = 75  # EX_TEMPFAIL of sysexits.h: try again later
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, the shells' convention
 
 
 class UserError(ValueError):
@@ -9,6 +13,10 @@ class UserError(ValueError):
 
     The message is one line: what I got, what I need, what to do. The command line prints it and exits with code 2.
     """
+
+
+class Preempted(KeyboardInterrupt):
+    """SIGTERM: the machine is wanted back. The same command with --resume goes on."""
 
 
 def did_you_mean(word: object, known: Iterable[str], prefix: str = "") -> str:

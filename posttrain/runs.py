@@ -5,32 +5,59 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, NamedTuple, Self
+
+import yaml
 
 from posttrain.errors import UserError
+from posttrain.run_folder.checkpoints import CheckpointFolder
 from posttrain.run_folder.files import (
     append_json_lines,
     json_safe,
     keep_steps,
+    require_writable,
     write_json_atomically,
     write_text_atomically,
     written_aside,
 )
-from posttrain.run_folder.manifest import Manifest, git_revision, installed_versions, new_manifest, now
-from posttrain.run_folder.reuse import check_same, find_unfinished, is_finished
+from posttrain.run_folder.heartbeat import write_beat
+from posttrain.run_folder.manifest import (
+    Manifest,
+    git_revision,
+    installed_versions,
+    new_manifest,
+    now,
+    sha256_of_json,
+)
+from posttrain.run_folder.reuse import checkpoint_differences, differences, find_unfinished, is_finished
+from posttrain.run_folder.seals import read_seal
 
 __all__ = [
+    "Resume",
     "Run",
     "append_json_lines",
     "checkpoints_of",
     "is_finished",
     "json_safe",
+    "require_writable",
     "write_json_atomically",
     "write_text_atomically",
     "written_aside",
 ]
+
+
+# Whether an unfinished run is gone on with: only if it is the same run, or "anyway".
+Resume = bool | Literal["anyway"]
+
+
+class GoOn(NamedTuple):
+    """Where a resumed run goes on, None: at the beginning; and what there is to say about it, line by line."""
+
+    checkpoint: Path | None
+    notices: list[str]
 
 
 def checkpoints_of(folder: Path | str) -> Path:
@@ -58,6 +85,8 @@ class Run:
         self._manifest = manifest
         self._began = time.monotonic()  # seconds; moved back by what earlier attempts took
         self._unlock: Callable[[], object] = lambda: None
+        self._recipe_yaml = ""
+        self._in_spite_of_differences = False
 
     @classmethod
     def start(
@@ -68,7 +97,7 @@ class Run:
         seed: int,
         data_files: Sequence[Path],
         template: str | None,
-        resume: bool,
+        resume: Resume,
         is_main: bool | None = None,
     ) -> Self:
         """Begin a run in an empty or absent folder, or go on with an unfinished one.
@@ -80,32 +109,43 @@ class Run:
             seed: for the manifest.
             data_files: files (or folders) whose content decides the run; their hashes are kept.
             template: the text of the chat template, where the stage has one.
-            resume: go on with an unfinished run of the same recipe, data and template; an empty folder just starts.
+            resume: go on with an unfinished run of the same recipe, data and template, or with any if "anyway"; an
+                empty folder just starts.
             is_main: whether this process writes; None: the environment's RANK is 0 or absent.
 
         Raises:
-            UserError: the folder is used and cannot be taken up again, or a data file is missing.
+            UserError: the folder is used and cannot be taken up again or written to, or a data file is missing.
         """
         folder = Path(folder)
         if not (os.environ.get("RANK", "0") == "0" if is_main is None else is_main):
             return cls(folder, None)
         old = find_unfinished(folder)
         new = new_manifest(stage, seed, data_files, template)
-        if old is not None:
-            check_same(folder, old, new, recipe_yaml)
-            if not resume:
-                status = old["status"]
-                raise UserError(f"{folder} holds a run that is {status}; pass --resume, or choose another run=<folder>")
+        changed = [] if old is None else differences(folder, old, new, recipe_yaml)
+        if changed and resume != "anyway":
+            raise UserError(_refusal(changed))
+        if old is not None and not resume:
+            status = old["status"]
+            raise UserError(f"{folder} holds a run that is {status}; pass --resume, or choose another run=<folder>")
+        require_writable(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        run = cls(folder, new if old is None else old)
+        if old is not None:
+            old |= {"data": new["data"], "template_sha256": new["template_sha256"]}
+        run = cls(folder, old or new)
         run._lock()
-        run._begin(recipe_yaml, is_resumed=old is not None)
+        run._in_spite_of_differences = resume == "anyway"
+        run._begin(recipe_yaml, is_resumed=old is not None, despite=changed)
         return run
 
     @property
     def inputs(self) -> Mapping[str, str]:
         """The SHA-256 of each file and folder that decides the run, by its path; none where this does not write."""
         return {} if self._manifest is None else self._manifest["data"]
+
+    def beat(self, step: int) -> None:
+        """A sign of life for who watches the folder; `step` grows with the work: optimizer steps, chunks, answers."""
+        if self.is_main:
+            write_beat(self.folder, step)
 
     def append_metrics(self, step: int, values: Mapping[str, float]) -> None:
         """Add a line to `metrics.jsonl`; a value that is not finite becomes null."""
@@ -125,19 +165,42 @@ class Run:
             self._write_manifest()
 
     def truncate_metrics(self, after_step: int) -> None:
-        """Drop the metrics and the samples of later steps, which a run going on from a checkpoint writes again."""
+        """Drop metrics, samples and culprits of later steps, which a run going on from a checkpoint writes again."""
         if self.is_main:
-            keep_steps(self.folder / "metrics.jsonl", after_step)
-            keep_steps(self.folder / "samples.jsonl", after_step)
+            for name in ("metrics", "samples", "culprits"):
+                keep_steps(self.folder / f"{name}.jsonl", after_step)
 
-    def last_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint, None when there is none; the same answer in every process.
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint's manifest says of the run that wrote it; nothing where this does not write."""
+        if self._manifest is None:
+            return {}
+        return {
+            "recipe_sha256": sha256_of_json(yaml.safe_load(self._recipe_yaml)),
+            "data_sha256": sha256_of_json(self._manifest["data"]),
+            "template_sha256": self._manifest["template_sha256"],
+            "versions": installed_versions(),
+        }
 
-        `trainer_state.json` is the last file the trainer writes: a folder without it was cut short by a kill.
+    def choose_checkpoint(self, layout: dict[str, Any]) -> GoOn:
+        """The newest whole checkpoint; damaged ones on the way get another name. For the main process.
+
+        Args:
+            layout: how the state is shared out now: `world_size` and `sharding`.
+
+        Raises:
+            UserError: the checkpoint is of another run, or checkpoints exist and none is whole; not when it goes on
+                anyway.
         """
-        ends = self.checkpoints.glob("checkpoint-*/trainer_state.json")
-        whole = (end.parent for end in ends if end.stat().st_size and _step(end.parent).isdigit())
-        return max(whole, key=lambda path: int(_step(path)), default=None)
+        found = CheckpointFolder(self.checkpoints).newest()
+        if found.path is None:
+            self._accept([f"no checkpoint in {self.checkpoints} is whole: {each}" for each in found.broken])
+            return GoOn(None, [*found.broken, "there is no whole checkpoint: beginning again"])
+        sealed, facts = read_seal(found.path), self.facts()
+        self._accept([f"{found.path}: {each}" for each in checkpoint_differences(sealed, facts | layout)])
+        before, after = sealed.get("versions", {}), facts["versions"]
+        changed = [name for name in before if before[name] != after.get(name)]
+        other = [f"{name} was {before[name]}, is {after.get(name)}" for name in changed]
+        return GoOn(found.path, [*found.broken, *other, f"going on from {found.path.name}"])
 
     def finish(self, notes: Mapping[str, Any] | None = None) -> None:
         """Record that the run is complete, with what the stage wants to be remembered."""
@@ -152,17 +215,20 @@ class Run:
         if error is None:
             if self._manifest is not None and self._manifest["status"] == "running":
                 self.finish()
-        elif isinstance(error, KeyboardInterrupt):
-            self._close("interrupted", {})
         else:
-            self._close("failed", {"error": f"{type(error).__name__}: {error}"})
+            with suppress(OSError):  # a full disk may be the error itself; it is what the user must see
+                if isinstance(error, KeyboardInterrupt):
+                    self._close("interrupted", {})
+                else:
+                    self._close("failed", {"error": f"{type(error).__name__}: {error}"})
         self._unlock()
 
-    def _begin(self, recipe_yaml: str, *, is_resumed: bool) -> None:
+    def _begin(self, recipe_yaml: str, *, is_resumed: bool, despite: list[str]) -> None:
         assert self._manifest is not None
+        self._recipe_yaml = recipe_yaml
         if is_resumed:
             again = {"at": now(), "git_revision": git_revision(), "versions": installed_versions()}
-            self._manifest["resumed"].append(again)
+            self._manifest["resumed"].append(again | ({"despite": despite} if despite else {}))
             self._manifest["notes"].pop("error", None)
             last_time = keep_steps(self.folder / "metrics.jsonl")
             keep_steps(self.folder / "samples.jsonl")
@@ -171,6 +237,17 @@ class Run:
         self._manifest["finished"] = None
         self._write_manifest()
         write_text_atomically(self.folder / "recipe.yaml", recipe_yaml)
+
+    def _accept(self, changed: Sequence[str]) -> None:
+        """Go on in spite of differences, or refuse to; one that was accepted once is accepted for good."""
+        assert self._manifest is not None
+        accepted = {each for entry in self._manifest["resumed"] for each in entry.get("despite", [])}
+        unheard = [each for each in changed if each not in accepted]
+        if unheard and not self._in_spite_of_differences:
+            raise UserError(_refusal(unheard))
+        if unheard:
+            self._manifest["resumed"][-1].setdefault("despite", []).extend(unheard)
+            self._write_manifest()
 
     def _close(self, status: str, notes: Mapping[str, Any]) -> None:
         if self._manifest is not None:
@@ -199,5 +276,5 @@ class Run:
             return
 
 
-def _step(checkpoint: Path) -> str:
-    return checkpoint.name.removeprefix("checkpoint-")
+def _refusal(changed: Sequence[str]) -> str:
+    return f"{'; '.join(changed)}; put it back, choose another run=<folder>, or go on all the same with --resume-anyway"

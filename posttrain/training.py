@@ -5,15 +5,19 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from posttrain.errors import UserError
+from posttrain.alarms import Alarms
+from posttrain.errors import Preempted, UserError
 from posttrain.models.load import save_model
 from posttrain.models.probe import require_whole_sequences, require_window
+from posttrain.preemption import SaveAndStop
 from posttrain.recipe import ModelSection, make_config
-from posttrain.runs import Run, checkpoints_of
-from posttrain.terminal import progress_line
+from posttrain.runs import GoOn, Resume, Run, checkpoints_of
+from posttrain.saving import layout_of, on_main
+from posttrain.terminal import progress_line, say
 
 
 def fixed_arguments(run_folder: str, model: ModelSection, seed: int) -> dict[str, Any]:
@@ -26,6 +30,8 @@ def fixed_arguments(run_folder: str, model: ModelSection, seed: int) -> dict[str
         "bf16": model.dtype == "bfloat16",
         "fp16": model.dtype == "float16",
         "use_cpu": not torch.cuda.is_available(),
+        "save_only_model": False,  # such a checkpoint cannot be resumed
+        "save_on_each_node": False,  # the main process sees and seals the whole checkpoint
     }
 
 
@@ -57,22 +63,44 @@ def lora_config(section: dict[str, Any] | None) -> Any:
     return make_config(LoraConfig, section, "lora", task_type="CAUSAL_LM")
 
 
-def train(trainer: Any, run: Run, *, resume: bool) -> None:
+def train(trainer: Any, run: Run, *, resume: Resume) -> None:
     """Train, from the newest whole checkpoint when resuming; metrics go to the run folder, progress to the terminal.
 
     Raises:
-        UserError: a hybrid model whose windows the attention or the parallelism would ignore.
+        UserError: a hybrid model whose windows the attention or the parallelism would ignore, a checkpoint that cannot
+            be gone on from, or one that cannot be written.
+        Preempted: SIGTERM has come, and a checkpoint is written.
     """
     require_whole_sequences(trainer.model, trainer.accelerator.parallelism_config)
     if not _is_sharded(trainer):
         require_window(trainer.model)
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
+    if not any(isinstance(callback, Alarms) for callback in trainer.callback_handler.callbacks):
+        trainer.callback_handler.callbacks.insert(0, Alarms())  # before the trackers: an alarm is a metric, too
+    trainer.culprits_file = run.folder / "culprits.jsonl"
+    trainer.add_callback(Heartbeat(run))
     trainer.add_callback(MetricsLines(run))
     trainer.add_callback(ProgressLines(run))
-    checkpoint = run.last_checkpoint() if resume else None
+    trainer.checkpoint_facts = run.facts()
+    checkpoint = _go_on(trainer, run) if resume else None
     run.truncate_metrics(after_step=int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0)
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    with SaveAndStop(trainer.accelerator) as preemption:
+        trainer.callback_handler.callbacks.insert(0, preemption)
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if preemption.has_stopped:
+        trainer.accelerator.wait_for_everyone()  # with its part of the checkpoint
+        raise Preempted
+
+
+def _go_on(trainer: Any, run: Run) -> Path | None:
+    """The checkpoint to go on from, the same in every process."""
+    layout = layout_of(trainer)
+    found: GoOn = on_main(trainer.accelerator, lambda: run.choose_checkpoint(layout))
+    if run.is_main:
+        for notice in found.notices:
+            say(f"  {escape(notice)}")
+    return found.checkpoint
 
 
 def export_model(trainer: Any, tokenizer: Any, run: Run) -> Path:
@@ -138,6 +166,18 @@ class MetricsLines(TrainerCallback):
             return
         numbers = {key: float(value) for key, value in logs.items() if isinstance(value, int | float)}
         self._run.append_metrics(state.global_step, numbers)
+
+
+class Heartbeat(TrainerCallback):
+    """A sign of life whenever something is done."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def _beat(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._run.beat(state.global_step)
+
+    on_train_begin = on_substep_end = on_step_end = on_prediction_step = on_save = on_train_end = _beat
 
 
 class ProgressLines(TrainerCallback):

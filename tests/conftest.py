@@ -13,6 +13,8 @@ import pytest
 
 from posttrain.environment import prepare_environment
 
+pytest_plugins = ["tests.fault_table"]
+
 # The same examples every time: a run of the suite says something about the change, not about luck.
 # New ones are searched for under hypothesis's own profile, "default".
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)

@@ -200,13 +200,15 @@ sys.exit(cli.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_signal_marks_the_run_interrupted_and_exits_130_with_one_line(recipe: Path, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "exit_code"), [("SIGINT", 130), ("SIGTERM", 75)])
+def test_signal_marks_the_run_interrupted_and_has_an_exit_code_of_its_own(
+    recipe: Path, tmp_path: Path, name: str, exit_code: int
+) -> None:
     code = STAGE.format(body=f"os.kill(os.getpid(), signal.{name})")
     done = subprocess.run(
         [sys.executable, "-c", code, "pref", str(recipe)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert done.returncode == 130
+    assert done.returncode == exit_code
     assert done.stderr.startswith("interrupted: ")
     assert "--resume" in done.stderr
     assert done.stderr.count("\n") == 1

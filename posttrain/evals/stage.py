@@ -23,7 +23,7 @@ from posttrain.inference import Engine
 from posttrain.inference.engine import check_lengths, context_length, open_engine
 from posttrain.models.load import load_tokenizer, model_files, read_config
 from posttrain.recipe import Decoding, EvalRecipe, resolved_yaml
-from posttrain.runs import Run, write_json_atomically
+from posttrain.runs import Resume, Run, write_json_atomically
 from posttrain.terminal import console, progress_line, say
 
 
@@ -45,7 +45,7 @@ class Plan(NamedTuple):
     gold: str
 
 
-def run_stage(recipe: EvalRecipe, *, resume: bool) -> None:
+def run_stage(recipe: EvalRecipe, *, resume: Resume) -> None:
     """Write every answer with its verdicts into `samples.jsonl`, and what they amount to into `eval.json`.
 
     Answers are written chunk by chunk, `eval.json` after every decoding; a resumed run goes on with the first chunk
@@ -101,6 +101,7 @@ class _Evaluation:
         self._questions, self._decodings, self._tokenizer = plan.suite.questions, plan.decodings, plan.tokenizer
         self._engine: Engine | None = None
         self._stack = ExitStack()
+        self._num_answered = 0
 
     def __enter__(self) -> "_Evaluation":
         return self
@@ -117,6 +118,7 @@ class _Evaluation:
             [self._recipe.chunk_size * decoding.samples for decoding in self._decodings],
             [num_questions * decoding.samples for decoding in self._decodings],
         )
+        self._num_answered = sum(map(len, kept))
         results: list[Entry] = []
         for step, decoding in enumerate(self._decodings):
             records = self._answer(step, decoding, kept[step])
@@ -142,6 +144,8 @@ class _Evaluation:
             arguments = (self._open(), self._tokenizer, chunk, decoding, self._grader)
             new = evaluate(*arguments, seed=self._recipe.seed, step=step, first_index=start)
             self._run.append_samples(cut(record, self._recipe.longest_text) for record in new)
+            self._num_answered += len(new)
+            self._run.beat(self._num_answered)
             records += map(without_texts, new)
             if start + len(chunk) < len(questions):
                 seconds = sum(record["seconds"] for record in records)

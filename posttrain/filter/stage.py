@@ -20,13 +20,13 @@ from posttrain.grading.gold import require_gold
 from posttrain.inference.sampling import Query, evenly_spread, make_queries, sample_and_grade
 from posttrain.models.load import load_tokenizer, model_files
 from posttrain.recipe import FilterRecipe, resolved_yaml
-from posttrain.runs import Run, append_json_lines, json_safe, write_json_atomically, written_aside
+from posttrain.runs import Resume, Run, append_json_lines, json_safe, write_json_atomically, written_aside
 from posttrain.terminal import console
 
 LONGEST_BAR = 30  # characters
 
 
-def run_stage(recipe: FilterRecipe, *, resume: bool) -> None:
+def run_stage(recipe: FilterRecipe, *, resume: Resume) -> None:
     """Write `prompts.jsonl` (kept), `dropped.jsonl`, `summary.json` and `samples.parquet` into the run folder.
 
     The rows are written as they were read, what their source fills in included, with their `pass_rate`: null where no

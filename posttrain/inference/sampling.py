@@ -119,9 +119,9 @@ def sample_and_grade(
         sampler = Sampler.of(model, run.inputs.get(Path(model).as_posix()), origin_of(tokenizer))
         starts = range(0, len(queries), recipe.chunk_size)
         by_start = {start: run.folder / SAMPLES / f"part-{number:05d}.parquet" for number, start in enumerate(starts)}
-        _sample(recipe, queries, tokenizer, sampler, by_start)
+        _sample(recipe, queries, tokenizer, sampler, by_start, run)
         files = list(by_start.values())
-    return _graded(queries, tokenizer, grader, files)
+    return _graded(queries, tokenizer, grader, files, run)
 
 
 def evenly_spread(num_queries: int) -> range:
@@ -130,7 +130,12 @@ def evenly_spread(num_queries: int) -> range:
 
 
 def _sample(
-    recipe: SamplingRecipe, queries: Sequence[Query], tokenizer: Any, sampler: Sampler, files: Mapping[int, Path]
+    recipe: SamplingRecipe,
+    queries: Sequence[Query],
+    tokenizer: Any,
+    sampler: Sampler,
+    files: Mapping[int, Path],
+    run: Run,
 ) -> None:
     missing = {start: file for start, file in files.items() if not file.is_file()}
     if not missing:
@@ -152,15 +157,16 @@ def _sample(
                 for one in some
             ]
             write_samples(file, samples)
+            run.beat(len(files) - len(missing) + num_done)
             seconds_left = (time.monotonic() - began) / num_done * (len(missing) - num_done)
             figures = {"tokens/response": fmean(len(one.token_ids) for some in completions for one in some)}
             progress_line(Path(recipe.run).name, start + len(chunk), len(queries), seconds_left, figures)
 
 
 def _graded(
-    queries: Sequence[Query], tokenizer: Any, grader: GradingPool, files: Sequence[Path]
+    queries: Sequence[Query], tokenizer: Any, grader: GradingPool, files: Sequence[Path], run: Run
 ) -> Iterator[list[Response]]:
-    for file in files:
+    for num_done, file in enumerate(files, start=1):
         samples = read_samples(file)
         groups = [list(some) for _, some in groupby(samples, key=itemgetter("query"))]
         attempts = [[_attempt(tokenizer, queries[sample["query"]], sample) for sample in some] for some in groups]
@@ -168,6 +174,7 @@ def _graded(
         responses = [_responses(*group) for group in zip(groups, attempts, graded, strict=True)]
         columns = map(_graded_columns, chain.from_iterable(responses))
         write_samples(file, [sample | more for sample, more in zip(samples, columns, strict=True)])
+        run.beat(len(files) + num_done)  # they were sampled first
         yield from responses
 
 

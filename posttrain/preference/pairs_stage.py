@@ -26,7 +26,7 @@ from posttrain.preference.pair_report import PairReport, PairRow, make_report
 from posttrain.preference.pair_table import make_examples, show_report
 from posttrain.preference.pairs import LANGUAGE_REWARD, Pair, PairOutcome, Sample, hybrid, shortest_correct
 from posttrain.recipe import PairsRecipe, PairsSection, resolved_yaml
-from posttrain.runs import Run, write_json_atomically
+from posttrain.runs import Resume, Run, write_json_atomically
 
 
 class Inputs(NamedTuple):
@@ -43,7 +43,7 @@ class Inputs(NamedTuple):
     old_pairs: list[PairRow]
 
 
-def run_stage(recipe: PairsRecipe, *, resume: bool) -> None:
+def run_stage(recipe: PairsRecipe, *, resume: Resume) -> None:
     """Write `samples.parquet`, `pairs.parquet` and `pair_report.json` into the run folder, and show the report.
 
     Samples of an interrupted run are graded again, not sampled again, and verdicts of a judge are kept by the judge.

@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 from trl import DPOTrainer
 from trl.experimental.cpo import CPOTrainer
 
+from posttrain.guards import GuardedTrainer
 from posttrain.preference.groups import require_trained
+from posttrain.saving import WholeCheckpoints
 
 # CPO without its likelihood term is SimPO. The values are those its paper starts from (section 4 and its repository);
 # TRL's beta of 0.1 is DPO's and leaves almost no gradient on a mean log-probability. The last one TRL would set itself,
@@ -19,10 +21,11 @@ SIMPO_DEFAULTS = {
 }
 
 
-class PairDPOTrainer(DPOTrainer):
-    """TRL's `DPOTrainer` on pairs of token ids; nothing else is changed.
+class PairDPOTrainer(GuardedTrainer, WholeCheckpoints, DPOTrainer):
+    """TRL's `DPOTrainer` on pairs of token ids; nothing else is changed in what it learns.
 
-    Overridden upstream hook: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again).
+    Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again), and
+    those of `GuardedTrainer` and `WholeCheckpoints`.
     """
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
@@ -30,10 +33,10 @@ class PairDPOTrainer(DPOTrainer):
         return dataset
 
 
-class PairSimPOTrainer(CPOTrainer):
+class PairSimPOTrainer(GuardedTrainer, WholeCheckpoints, CPOTrainer):
     """TRL's `CPOTrainer` on pairs of token ids, none of which it cuts; with `SIMPO_DEFAULTS` that is SimPO.
 
-    Overridden upstream hook: `tokenize_row` (as above).
+    Overridden upstream hooks: `tokenize_row` (as above), and those of `GuardedTrainer` and `WholeCheckpoints`.
     """
 
     _name = "SimPO"

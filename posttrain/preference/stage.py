@@ -18,7 +18,7 @@ from posttrain.preference.peers import SIMPO_DEFAULTS, PairDPOTrainer, PairSimPO
 from posttrain.preference.sample_files import read_groups
 from posttrain.preference.trainer import SimPERTrainer
 from posttrain.recipe import PrefRecipe, make_config, resolved_yaml
-from posttrain.runs import Run
+from posttrain.runs import Resume, Run
 from posttrain.training import export_model, fixed_arguments, lora_config, train, with_defaults
 
 PAIR_COLUMNS = ("prompt_ids", "chosen_ids", "rejected_ids", "chosen_untrained", "rejected_untrained", *LABELS)
@@ -47,7 +47,7 @@ OBJECTIVES = {
 }
 
 
-def run_stage(recipe: PrefRecipe, *, resume: bool) -> None:
+def run_stage(recipe: PrefRecipe, *, resume: Resume) -> None:
     """Read the pairs or the samples, train, export.
 
     Raises:

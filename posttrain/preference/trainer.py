@@ -1,6 +1,6 @@
 """`SimPERTrainer`: TRL's DPO trainer with the SimPER loss, without a reference model and without padding."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -9,6 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 from trl import DPOTrainer
 from trl.trainer import dpo_trainer
 
+from posttrain.guards import GuardedTrainer
 from posttrain.models.head import TokenScorer
 from posttrain.models.packed import pack_responses, shares_prompts
 from posttrain.models.patching import replaced
@@ -16,9 +17,10 @@ from posttrain.objectives import mean_log_prob, simper_loss
 from posttrain.preference.config import SimPERConfig
 from posttrain.preference.groups import LABELS, SIDES, Group, make_group, require_trained, split_by_tokens
 from posttrain.preference.metrics import LabelledMeans, group_figures
+from posttrain.saving import WholeCheckpoints
 
 
-class SimPERTrainer(DPOTrainer):
+class SimPERTrainer(GuardedTrainer, WholeCheckpoints, DPOTrainer):
     """Raises p(chosen) and lowers p(rejected), p = exp(mean token log-probability) (paper section 2.4.3).
 
     Takes what `DPOTrainer` takes, with a loaded model, a `SimPERConfig` and a dataset of token ids: pairs as TRL's own
@@ -40,7 +42,8 @@ class SimPERTrainer(DPOTrainer):
 
     Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again),
     `_set_signature_columns_if_needed` (to keep our columns), `_precompute_ref_logps` (nothing to compute),
-    `get_batch_samples` (the micro-batches), `compute_loss` (the objective), `log` (our means).
+    `get_batch_samples` (the micro-batches), `compute_loss` (the objective), `log` (our means), and those of
+    `GuardedTrainer` and `WholeCheckpoints`.
     """
 
     _name = "SimPER"
@@ -126,6 +129,13 @@ class SimPERTrainer(DPOTrainer):
             loss = loss + self.router_aux_loss_coef * scored.outputs.aux_loss * len(inputs)
         loss = loss / (num_items_in_batch or len(inputs))
         return (loss, scored.outputs) if return_outputs else loss
+
+    def describe_batch(self, batch: list[Group]) -> Iterator[dict[str, Any]]:
+        """Prompts with their responses, and the weights."""
+        decode = self.processing_class.decode
+        for group in batch:
+            texts = [decode(list(ids)) for ids in group.branches.responses]
+            yield {"prompt": decode(list(group.branches.prompt)), "responses": texts, "weights": list(group.weights)}
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add the means since the last log."""

@@ -37,6 +37,7 @@ def findings(stage: StageRun) -> list[Finding]:
     checks = (
         _ending,
         _finite,
+        _skipped,
         _loss,
         _ratio,
         _weights,
@@ -68,10 +69,17 @@ def _ending(stage: StageRun) -> Iterator[Finding]:
 
 
 def _finite(stage: StageRun) -> Iterator[Finding]:
+    skipped = _skips(stage)
     for key in ("loss", "grad_norm", "reward"):
-        steps = [step for step, value in stage.series(key) if value is None]
+        steps = [step for step, value in stage.series(key) if value is None and step not in skipped]
         if steps:
             yield Finding(False, f"{_name(key)} was not a finite number at {_steps(steps)}")
+
+
+def _skipped(stage: StageRun) -> Iterator[Finding]:
+    if steps := _skips(stage):
+        text = "update skipped, as loss or gradient was not finite"
+        yield Finding(False, f"{text}: {_steps(steps)}; the rows are in culprits.jsonl")
 
 
 def _loss(stage: StageRun) -> Iterator[Finding]:
@@ -254,6 +262,10 @@ def _spikes(stage: StageRun) -> list[tuple[int, float]]:
     typical = median([value for _, value in values] or [0.0])
     late = values[round(WARM_UP_SHARE * len(values)) :]
     return [(step, value) for step, value in late if value > SPIKE * typical > 0]
+
+
+def _skips(stage: StageRun) -> list[int]:
+    return [step for step, value in _values(stage, "guard/skipped") if value]
 
 
 def _rose(stage: StageRun, key: str) -> bool:

@@ -12,11 +12,11 @@ from posttrain.report.load import StageRun, load_stage
 from posttrain.report.page import write_report
 from posttrain.report.table import markdown_table, terminal_table
 from posttrain.report.words import listing
-from posttrain.runs import write_text_atomically
+from posttrain.runs import Resume, write_text_atomically
 from posttrain.terminal import console, say
 
 
-def run_stage(recipe: ReportRecipe, *, resume: bool) -> None:
+def run_stage(recipe: ReportRecipe, *, resume: Resume) -> None:
     """Write `report.html` and `table.md` into the run folder; made anew from the runs each time."""
     del resume  # a report reads finished runs: there is nothing to go on with
     stages = [

@@ -1,57 +1,29 @@
 """Alarms for an objective without a clip: nothing else holds a policy back whose learning rate is too high."""
 
-import math
-import warnings
-from collections import deque
-from statistics import median
 from typing import Any
 
-from transformers import TrainerCallback
-
-from posttrain.errors import UserError
-
-RECENT_STEPS = 20
-FIRST_STEPS = 5  # the gradient norm has no usual size before
+from posttrain.alarms import Alarms
 
 
-class Alarms(TrainerCallback):
-    """Watches how far the policy moves; warns, or stops the run, which can be resumed.
+class PolicyAlarms(Alarms):
+    """Watches how far the policy moves, beside the gradient.
 
     What a learning rate that is too high shows, and from which figures on, is measured in docs/results.md: the KL to
-    the reference and, where a batch of rollouts serves several updates, the effective sample size of the importance
-    weights. The gradient norm finds what breaks, as a not finite loss. An alarm is also a metric, 1 at steps where it
-    rang: `alarm/kl`, `alarm/ess`, `alarm/grad_norm`.
+    the reference (`alarm/kl`) and, where a batch of rollouts serves several updates, the effective sample size of the
+    importance weights (`alarm/ess`). The gradient norm finds what breaks, as a not finite loss.
 
     Args:
         arguments: an `AGAPOConfig`.
     """
 
     def __init__(self, arguments: Any) -> None:
+        super().__init__(arguments.alarm_grad_norm, stops=arguments.alarm_action == "stop")
         self._max_kl: float | None = arguments.alarm_kl
         self._min_ess: float | None = arguments.alarm_ess
-        self._max_ratio: float | None = arguments.alarm_grad_norm
-        self._stops: bool = arguments.alarm_action == "stop"
-        self._norms: deque[float] = deque(maxlen=RECENT_STEPS)
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """A resumed run knows the usual gradient norm from the log of its checkpoint."""
-        self._norms.extend(
-            log["grad_norm"] for log in state.log_history if math.isfinite(log.get("grad_norm", math.inf))
-        )
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
-        """Once an optimizer step, with `logging_steps: 1`."""
-        if logs is None:
-            return
-        found = {"kl": self._kl(logs), "ess": self._ess(logs), "grad_norm": self._grad_norm(logs)}
-        rung = {name: words for name, words in found.items() if words}
-        if not rung:
-            return
-        logs |= {f"alarm/{name}": 1.0 for name in rung}
-        words = f"step {state.global_step}: {'; '.join(rung.values())}. The learning rate is probably too high"
-        if self._stops:
-            raise UserError(f"{words}: lower trainer.learning_rate and go on from a checkpoint (alarm_action: stop)")
-        warnings.warn(words, stacklevel=2)
+    def found(self, logs: dict[str, Any]) -> dict[str, str | None]:
+        """Those of the policy first."""
+        return {"kl": self._kl(logs), "ess": self._ess(logs), **super().found(logs)}
 
     def _kl(self, logs: dict[str, Any]) -> str | None:
         kl = logs.get("kl_per_token")
@@ -64,14 +36,3 @@ class Alarms(TrainerCallback):
         if self._min_ess is None or ess is None or ess >= self._min_ess:
             return None
         return f"effective sample size of the importance weights is {ess:.3g}, alarm_ess is {self._min_ess:g}"
-
-    def _grad_norm(self, logs: dict[str, Any]) -> str | None:
-        norm = logs.get("grad_norm")
-        if self._max_ratio is None or norm is None:
-            return None
-        usual = median(self._norms) if len(self._norms) >= FIRST_STEPS else math.inf
-        if math.isfinite(norm):
-            self._norms.append(norm)
-            if norm <= self._max_ratio * usual:
-                return None
-        return f"the gradient norm is {norm:.3g}, usual is {usual:.3g}, alarm_grad_norm is {self._max_ratio:g} times"

@@ -20,7 +20,7 @@ from posttrain.recipe import RLRecipe, make_config, resolved_yaml
 from posttrain.rl.bridge import OUTCOME, RewardBridge
 from posttrain.rl.config import PRESETS, AGAPOConfig
 from posttrain.rl.trainer import AGAPOTrainer, Rollouts
-from posttrain.runs import Run
+from posttrain.runs import Resume, Run
 from posttrain.terminal import say
 from posttrain.training import export_model, fixed_arguments, lora_config, require_steps, train, with_defaults
 
@@ -28,7 +28,7 @@ SAMPLES_EVERY_STEPS = 5
 SAMPLES_KEPT = 32  # responses kept in samples.jsonl each time, whole groups where the group size divides it
 
 
-def run_stage(recipe: RLRecipe, *, resume: bool) -> None:
+def run_stage(recipe: RLRecipe, *, resume: Resume) -> None:
     """Sample, grade, update, export."""
     files = [*source_files(recipe.data.sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)

@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from trl.trainer import grpo_trainer
 from trl.trainer.utils import use_adapter
 
 from posttrain.errors import UserError
+from posttrain.guards import GuardedTrainer
 from posttrain.models.patching import replaced
 from posttrain.objectives import (
     AgapoAdvantages,
@@ -24,7 +25,7 @@ from posttrain.objectives import (
     sequence_kl,
     truncated_importance_weights,
 )
-from posttrain.rl.alarms import Alarms
+from posttrain.rl.alarms import PolicyAlarms
 from posttrain.rl.checkpoints import SaveBetweenRollouts
 from posttrain.rl.config import AGAPOConfig
 from posttrain.rl.metrics import UpdateFigures, UpdateSums, group_figures, token_figures
@@ -32,6 +33,7 @@ from posttrain.rl.prompt_order import EpochOrder, extra_prompts
 from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, split_by_length, unpadded
 from posttrain.rl.scoring import CompletionScorer
 from posttrain.rl.synced_vllm import SyncedVLLM
+from posttrain.saving import WholeCheckpoints
 
 # What engine and trainer may disagree by on the same weights (mean k3 over tokens, nats), by the trainer's precision.
 MAX_MISMATCH_KL = {torch.float32: 1e-5, torch.bfloat16: 5e-3, torch.float16: 5e-3}
@@ -60,7 +62,7 @@ class Sampled(NamedTuple):
     kl_R: Tensor
 
 
-class AGAPOTrainer(GRPOTrainer):
+class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
     """Asymmetric sampling and global advantage policy optimisation (paper section 2.4.2).
 
     Takes what `GRPOTrainer` takes, with an `AGAPOConfig`; prompts are rendered text. The objective has no clip; dropped
@@ -70,7 +72,8 @@ class AGAPOTrainer(GRPOTrainer):
     Overridden upstream hooks: `_get_train_sampler` (an order of its own for every epoch), `_tokenize_prompts` (rendered
     prompts already hold every special token), `_generate_single_turn` (seeds of the step), `_calculate_rewards` (keeps
     the rewards of all processes), `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the
-    objective), `training_step` (its time), and the class of the vLLM backend.
+    objective), `training_step` (its time), those of `GuardedTrainer` and `WholeCheckpoints`, and the class of the vLLM
+    backend.
     """
 
     _name = "AGAPO"
@@ -100,7 +103,7 @@ class AGAPOTrainer(GRPOTrainer):
         self._update_seconds = 0.0  # of the current optimizer step
         self._sums = UpdateSums()
         self.add_callback(SaveBetweenRollouts(self.args))
-        self.callback_handler.callbacks.insert(0, Alarms(self.args))  # before the trackers: an alarm is a metric, too
+        self.callback_handler.callbacks.insert(0, PolicyAlarms(self.args))  # before the trackers: it adds metrics
 
     def _find_outcome(self, name: str | None) -> int:
         if name is None:
@@ -319,6 +322,19 @@ class AGAPOTrainer(GRPOTrainer):
             self._record("seconds/update", self._update_seconds)
             self._update_seconds = 0.0
         return loss
+
+    def guarded_batch(self, inputs: Any) -> MicroBatch | None:
+        """The micro-batch that upstream's step has just counted."""
+        batch: MicroBatch | None = self._buffered_inputs[(self._step - 1) % self.args.steps_per_generation]
+        return batch
+
+    def describe_batch(self, batch: MicroBatch | None) -> Iterator[dict[str, Any]]:
+        """Prompts with their completions, and the advantages."""
+        if batch is None:
+            return
+        for ids, predicts, advantage in zip(batch.input_ids, batch.predicts_BL, batch.advantages_B, strict=True):
+            end = int(predicts.nonzero().max()) + 2 if predicts.any() else len(ids)
+            yield {"text": self._tokenizer.decode(ids[:end].tolist()), "advantage": advantage.item()}
 
     def _compute_loss(self, model: Any, inputs: MicroBatch | None) -> Tensor:
         if inputs is None:

@@ -4,10 +4,13 @@ import json
 import math
 import os
 import platform
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from posttrain.errors import UserError
 
 # JSON allows these inside a string, but `str.splitlines` cuts a line there.
 LINE_BREAKS = str.maketrans({mark: f"\\u{ord(mark):04x}" for mark in "\u0085\u2028\u2029"})
@@ -40,6 +43,32 @@ def write_text_atomically(path: Path, text: str) -> None:
 def write_json_atomically(path: Path, content: Any) -> None:
     """The same for a JSON document; a number that is not finite becomes null."""
     write_text_atomically(path, json.dumps(json_safe(content), ensure_ascii=False, indent=2) + "\n")
+
+
+def sync_folder(path: Path) -> None:
+    """Put the names in a folder on the disk: a file that was moved in is there after a power cut, too."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def require_writable(folder: Path) -> None:
+    """Write a file where the folder is, or where it will be, and take it away again.
+
+    Raises:
+        UserError: it could not be written.
+    """
+    present = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=present) as file:
+            file.write(b"\0" * 4096)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        problem = f"cannot write to {present} ({error.strerror})"
+        raise UserError(f"{problem}; mount it writable, make room, or choose another run=<folder>") from error
 
 
 def append_json_lines(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -28,7 +28,10 @@ PACKAGES = (
 
 
 class Manifest(TypedDict):
-    """`manifest.json`. Times are UTC in ISO 8601; `data` is path -> SHA-256; `resumed` has an entry for each resume."""
+    """`manifest.json`. Times are UTC in ISO 8601; `data` is path -> SHA-256; `resumed` has an entry for each resume.
+
+    An entry of a resume in spite of differences (`--resume-anyway`) names them under `despite`.
+    """
 
     stage: str
     status: str  # running, finished, interrupted or failed
@@ -100,6 +103,11 @@ def git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
+
+
+def sha256_of_json(content: Any) -> str:
+    """The SHA-256 of a plain value, however it is laid out in a file."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:

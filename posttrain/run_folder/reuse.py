@@ -30,16 +30,28 @@ def find_unfinished(folder: Path) -> Manifest | None:
     return manifest
 
 
-def check_same(folder: Path, old: Manifest, new: Manifest, recipe_yaml: str) -> None:
-    """Check that the unfinished run in `folder` is the run that is to begin now.
+def differences(folder: Path, old: Manifest, new: Manifest, recipe_yaml: str) -> list[str]:
+    """In what the unfinished run in `folder` is another than the one that is to go on with it.
 
     Raises:
-        UserError: naming the first key, data file or template that differs.
+        UserError: its recipe cannot be read.
     """
-    _check_same_recipe(folder, recipe_yaml)
-    _check_same_data(folder, old["data"], new["data"])
+    found = _recipe_differences(folder, recipe_yaml) + _data_differences(folder, old["data"], new["data"])
     if old["template_sha256"] != new["template_sha256"]:
-        raise UserError(f"{folder}: the chat template has changed since; put it back or choose another run=<folder>")
+        found.append(f"the chat template has changed since {folder} was made")
+    return found
+
+
+def checkpoint_differences(sealed: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """In what the run that wrote a checkpoint, by its manifest, is another than the one that is to go on from it."""
+    made_from = {"recipe": "recipe", "data": "data", "template": "chat template"}
+    changed = [what for key, what in made_from.items() if sealed.get(f"{key}_sha256") != now[f"{key}_sha256"]]
+    found = [f"it is of another {what}" for what in changed]
+    if sealed["world_size"] != now["world_size"]:
+        found.append(f"it is of a run with {sealed['world_size']} processes, this one has {now['world_size']}")
+    if sealed.get("sharding") != now["sharding"]:
+        found.append(f"its state was kept by {sealed.get('sharding')}, here it is by {now['sharding']}")
+    return found
 
 
 def is_finished(folder: Path | str, recipe_yaml: str) -> bool:
@@ -52,41 +64,40 @@ def is_finished(folder: Path | str, recipe_yaml: str) -> bool:
     manifest = read_manifest(folder / "manifest.json")
     if manifest is None or manifest["status"] != "finished":
         return False
-    _check_same_recipe(folder, recipe_yaml)
     present = {path: sha256_of(Path(path)) for path in manifest["data"] if Path(path).exists()}
-    _check_same_data(folder, {path: manifest["data"][path] for path in present}, present)
+    kept = {path: manifest["data"][path] for path in present}
+    for difference in _recipe_differences(folder, recipe_yaml) + _data_differences(folder, kept, present):
+        raise UserError(f"{difference}; put it back or choose another run=<folder>")
     return True
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> tuple[str, Any, Any] | None:
-    """The first place where two plain values differ: key path, old value, new value; None when they are equal."""
+    """The first of `key_differences`; None when they are equal."""
+    return next(iter(key_differences(old, new, path)), None)
+
+
+def key_differences(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Every place where two plain values differ: key path, old value, new value."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = [*new, *(key for key in old if key not in new)]
         pairs = [(f"{path}.{key}" if path else str(key), old.get(key), new.get(key)) for key in keys]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         pairs = [(f"{path}.{index}", before, after) for index, (before, after) in enumerate(zip(old, new, strict=True))]
     else:
-        return None if old == new and type(old) is type(new) else (path, old, new)
-    differences = (first_difference(before, after, place) for place, before, after in pairs)
-    return next((found for found in differences if found), None)
+        return [] if old == new and type(old) is type(new) else [(path, old, new)]
+    return [found for place, before, after in pairs for found in key_differences(before, after, place)]
 
 
-def _check_same_recipe(folder: Path, recipe_yaml: str) -> None:
+def _recipe_differences(folder: Path, recipe_yaml: str) -> list[str]:
     path = folder / "recipe.yaml"
     try:
         old_yaml = path.read_text(encoding="utf-8")
-        difference = first_difference(yaml.safe_load(old_yaml), yaml.safe_load(recipe_yaml))
+        found = key_differences(yaml.safe_load(old_yaml), yaml.safe_load(recipe_yaml))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"{path} cannot be read ({error}); choose another run=<folder>") from error
-    if difference:
-        key, old, new = difference
-        raise UserError(
-            f"{folder} was made with another recipe: {key} was {old!r} and is now {new!r}; "
-            "put it back or choose another run=<folder>"
-        )
+    return [f"{folder} was made with another recipe: {key} was {old!r} and is now {new!r}" for key, old, new in found]
 
 
-def _check_same_data(folder: Path, old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    for path in sorted({*old, *new}):
-        if old.get(path) != new.get(path):
-            raise UserError(f"{path} has changed since {folder} was made from it; choose another run=<folder>")
+def _data_differences(folder: Path, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    changed = [path for path in sorted({*old, *new}) if old.get(path) != new.get(path)]
+    return [f"{path} has changed since {folder} was made from it" for path in changed]

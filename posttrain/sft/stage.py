@@ -15,7 +15,7 @@ from posttrain.data.rows import source_files
 from posttrain.errors import UserError
 from posttrain.models.load import load_model, load_tokenizer, model_files
 from posttrain.recipe import SFTRecipe, make_config, resolved_yaml
-from posttrain.runs import Run
+from posttrain.runs import Resume, Run
 from posttrain.sft.samples import Samples, cut_into_samples
 from posttrain.sft.trainer import UnifiedSFTTrainer
 from posttrain.terminal import say
@@ -30,7 +30,7 @@ from posttrain.training import (
 )
 
 
-def run_stage(recipe: SFTRecipe, *, resume: bool) -> None:
+def run_stage(recipe: SFTRecipe, *, resume: Resume) -> None:
     """Mix, train, export."""
     sources = [*recipe.data.sources, *(recipe.validation.sources if recipe.validation else ())]
     files = [*source_files(sources), *model_files(recipe.model)]

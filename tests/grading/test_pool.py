@@ -102,6 +102,7 @@ def test_rewards_for_trl_take_the_same_way() -> None:
     assert all(one.reward is None and list(one.broken) == ["bad_trl"] for one in broken)
 
 
+@pytest.mark.fault(13, "sleeps, spins, stops", stage="all")
 def test_reward_that_hangs_costs_its_own_attempt_only() -> None:
     batch = attempts("fine", "sleep", "fine", "spin", "match", "fine")
     with open_pool(reward("fine", name="before"), reward("bad"), reward("fine"), **SOON) as pool:
@@ -134,6 +135,7 @@ def test_what_a_hung_reward_has_started_ends_with_it(tmp_path: Path) -> None:
     assert is_gone(int(marker.read_text()))
 
 
+@pytest.mark.fault(15, "ends, is killed", stage="all")
 def test_worker_that_dies_is_replaced_and_its_attempt_tried_once_more(tmp_path: Path) -> None:
     batch = attempts("fine", "os._exit", "fine", f"die-once {tmp_path / 'marker'}", "kill", "fine")
     with open_pool() as pool:
@@ -155,6 +157,7 @@ def test_death_of_idle_workers_is_no_attempts_fault() -> None:
         assert pool.grade_all(attempts("fine"))[0].reward == 1.5
 
 
+@pytest.mark.fault(13, "its worker is stopped", stage="all")
 def test_worker_that_is_stopped_does_not_stop_the_pool() -> None:
     """Also where an attempt is larger than what the socket holds."""
     with open_pool(workers=1, **SOON) as pool:

@@ -194,3 +194,13 @@ def test_both_probabilities_falling_together_wants_a_look(said):
 def test_what_wants_a_look_comes_first(said):
     rows = curve("grad_norm", [1.0] * 30 + [8.0])
     assert list(said(rows, manifest={"status": "finished"}).values()) == [False, True]
+
+
+def test_a_skipped_update_is_called_out_once_with_where_its_rows_are(said):
+    rows = curve("loss", [2.0, None, 1.0, None, 0.5])
+    rows[1]["guard/skipped"] = rows[3]["guard/skipped"] = 1.0
+    warnings = [text for text, is_fine in said(rows).items() if not is_fine]
+    text = (
+        "update skipped, as loss or gradient was not finite: 2 steps, first at step 2; the rows are in culprits.jsonl"
+    )
+    assert warnings == [text]

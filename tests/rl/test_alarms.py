@@ -4,16 +4,16 @@ from typing import Any
 import pytest
 
 from posttrain.errors import UserError
-from posttrain.rl.alarms import Alarms
+from posttrain.rl.alarms import PolicyAlarms
 
 
 def alarms(
     kl: float | None = 0.1, ess: float | None = 0.95, grad_norm: float | None = 5.0, action: str = "warn"
-) -> Alarms:
-    return Alarms(SimpleNamespace(alarm_kl=kl, alarm_ess=ess, alarm_grad_norm=grad_norm, alarm_action=action))
+) -> PolicyAlarms:
+    return PolicyAlarms(SimpleNamespace(alarm_kl=kl, alarm_ess=ess, alarm_grad_norm=grad_norm, alarm_action=action))
 
 
-def log(callback: Alarms, step: int, **figures: Any) -> dict[str, Any]:
+def log(callback: PolicyAlarms, step: int, **figures: Any) -> dict[str, Any]:
     logs = {"rollout/ess" if name == "ess" else name: value for name, value in figures.items()}
     callback.on_log(None, SimpleNamespace(global_step=step), None, logs)
     return logs

@@ -1,0 +1,96 @@
+"""Faults 10 to 15: rewards that go wrong in the middle of a run, in the real stage with its real workers."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.cases import manifest, metrics, weights
+from tests.faults.mortal import posttrain
+
+pytestmark = pytest.mark.slow
+
+MODULE = "tests.faults.wrong_rewards"
+# The way, and the cause that it is counted under.
+WAYS = {
+    "nan": "raised",  # where the verdict is made: the contract refuses it
+    "infinite": "raised",
+    "text": "raised",
+    "no_verdict": "no_verdict",
+    "raises": "raised",
+    "hangs": "timeout",
+    "kills": "died",
+}
+TRL_WAYS = {"wrong_length": "raised", "texts": "raised"}
+
+
+def run_rl(rewards: list[dict[str, Any]], workplace: Path, run: Path, *words: str) -> Any:
+    all_rewards = [{"use": f"{MODULE}:even", "name": "even"}, *rewards]
+    return posttrain(
+        "rl",
+        "rl.yaml",
+        f"run={run.name}",
+        f"rewards={json.dumps(all_rewards)}",
+        "check_gold=false",
+        "grading.timeout_s=2",
+        "trainer.steps_per_generation=1",
+        *words,
+        cwd=workplace,
+    )
+
+
+def samples(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "samples.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.fault(10, "scores of NaN", stage="rl")
+@pytest.mark.fault(11, "scores of infinity", stage="rl")
+@pytest.mark.fault(12, "raises", stage="rl")
+@pytest.mark.fault(13, "sleeps for ten minutes", stage="rl")
+@pytest.mark.fault(14, "returns texts, numbers and lists of the wrong length", stage="rl")
+@pytest.mark.fault(15, "kills its worker", stage="rl")
+def test_a_response_at_which_a_reward_goes_wrong_is_left_out_counted_and_told(
+    workplace: Path, run_folder: Path
+) -> None:
+    rewards = [{"use": f"{MODULE}:Wrong", "args": {"way": way}, "name": way, "weight": 0.1} for way in WAYS]
+    rewards += [{"use": f"{MODULE}:{way}", "name": way, "style": "trl", "weight": 0.1} for way in TRL_WAYS]
+    ended = run_rl(rewards, workplace, run_folder, "grading.max_broken_share=1.0")
+    assert ended.code == 0, ended.err
+    assert all(weight.isfinite().all() for weight in weights(run_folder).values())
+    told = set()
+    for sample in samples(run_folder):
+        for way, cause in {**WAYS, **TRL_WAYS}.items():
+            verdict = sample["verdicts"][way]
+            if "cause" in verdict:
+                assert verdict["cause"] == cause
+                assert verdict["score"] is None
+                assert verdict["reason"]
+                assert sample["reward"] is None
+                assert sample["advantage"] == 0.0
+                told.add(way)
+        assert sample["reward"] is None or math.isfinite(sample["reward"])
+    assert len(told) >= 3, told  # samples.jsonl has some steps
+    lines = metrics(run_folder)
+    for cause in {*WAYS.values()}:
+        assert sum(line[f"samples/broken/{cause}"] for line in lines) > 0, cause
+    assert all(line["samples/unscorable"] >= line["samples/broken"] > 0 for line in lines)
+    assert all(line["reward"] is not None and line["loss"] is not None for line in lines)
+
+
+@pytest.mark.fault(10, "scores of NaN for all", stage="rl")
+@pytest.mark.fault(11, "scores of infinity for all", stage="rl")
+@pytest.mark.fault(12, "raises for all", stage="rl")
+@pytest.mark.fault(13, "hangs for all", stage="rl")
+@pytest.mark.fault(14, "numbers and texts instead of verdicts", stage="rl")
+@pytest.mark.fault(15, "kills every worker", stage="rl")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_reward_that_always_goes_wrong_stops_the_run_in_one_line(way: str, workplace: Path, run_folder: Path) -> None:
+    rewards = [{"use": f"{MODULE}:Wrong", "args": {"way": way, "always": True}, "name": way}]
+    ended = run_rl(rewards, workplace, run_folder)
+    assert ended.code == 2
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert f"rewards broke on 2 of the last 2 attempts ('{way}' 2 times)" in line
+    assert manifest(run_folder)["status"] == "failed"
+    assert not (run_folder / "model").exists()

@@ -1,0 +1,69 @@
+"""Fault 17: a machine that is wanted back sends SIGTERM, in the middle of a step."""
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.cases import assert_same_run, checkpoints, manifest
+from tests.faults.mortal import posttrain, wrap
+
+pytestmark = pytest.mark.slow
+
+STEP = "transformers:Trainer.training_step"
+GENERATION = "trl:GRPOTrainer._generate_single_turn"
+
+
+def terminate(function: str, nth: int, rank: str = "0") -> None:
+    """Get SIGTERM in the nth call of a function, in one process."""
+    calls = 0
+
+    def terminated(original: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == nth:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(*args, **kwargs)
+
+    if os.environ.get("RANK", "0") == rank:
+        wrap(function, terminated)
+
+
+# Stage, processes, where the signal comes, and the step of the checkpoint: in RL two updates share a generation, so the
+# one that begins with step 3 is used up after step 4.
+CASES = [
+    pytest.param(*case, marks=pytest.mark.fault(17, f"SIGTERM in {where}", stage=case[0]))
+    for where, case in (
+        ("the first micro-batch of step 3", ("sft", 1, STEP, 5, 3)),
+        ("one of two processes", ("sft", 2, STEP, 5, 3)),
+        ("an update", ("rl", 1, STEP, 3, 4)),
+        ("a generation", ("rl", 1, GENERATION, 2, 4)),
+        ("the second micro-batch of step 3", ("pref", 1, STEP, 6, 3)),
+    )
+]
+
+
+@pytest.mark.parametrize(("stage", "processes", "function", "nth", "step"), CASES)
+def test_a_terminated_run_is_saved_at_the_next_step_and_goes_on_as_if_nothing_was(
+    stage: str, processes: int, function: str, nth: int, step: int, workplace: Path, run_folder: Path
+) -> None:
+    words = ("trainer.save_steps=100", "trainer.save_total_limit=100")
+    words += ("rewards=[{use: 'tests.faults.wrong_rewards:even'}]",) if stage == "rl" else ()
+    whole = workplace / f"{stage}-{processes}-unterminated"
+    if not whole.exists():
+        ended = posttrain(stage, f"{stage}.yaml", f"run={whole.name}", *words, cwd=workplace, processes=processes)
+        assert ended.code == 0, ended.err
+    words = (stage, f"{stage}.yaml", f"run={run_folder.name}", *words)
+    before = partial(terminate, function, nth, str(processes - 1))
+    ended = posttrain(*words, cwd=workplace, before=before, processes=processes)
+    assert ended.code == 75, ended.err
+    assert "interrupted: the same command with --resume" in ended.err
+    assert manifest(run_folder)["status"] == "interrupted"
+    assert checkpoints(run_folder) == [f"checkpoint-{step}"]
+    assert not (run_folder / "model").exists()
+    ended = posttrain(*words, "--resume", cwd=workplace, processes=processes)
+    assert ended.code == 0, ended.err
+    assert_same_run(run_folder, whole)
