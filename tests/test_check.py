@@ -231,7 +231,7 @@ def test_row_beyond_the_models_context_is_refused(sft_recipe_file: Path, tmp_pat
     row = {"messages": [{"role": "user", "content": "?"}, reply]}
     path = write(tmp_path / "long.jsonl", json.dumps(row))
     recipe = load_recipe(sft_recipe_file, [f"data.sources.1.path={path}"])
-    with pytest.raises(UserError, match=r"the longest row has 11\d\d tokens, the model's context is 1024"):
+    with pytest.raises(UserError, match=r"longer than the model's context, 1024 tokens; the first is .*long\.jsonl:1 with 11"):
         check_recipe(recipe)
 
 
@@ -334,7 +334,7 @@ def test_plan_of_an_rl_recipe_names_its_rewards(common: str, tmp_path: Path, pla
     assert said["steps"].startswith("3 optimizer steps of 4 samples")
     assert said["gold"] == "math_answer: 30 right"
     assert plan(tmp_path / "rl.yaml", "check_gold=false")["gold"] == "not checked"
-    with pytest.raises(UserError, match=r"30 of 30 rows fail .*row 0: never says of the gold answer"):
+    with pytest.raises(UserError, match=r"30 of 30 rows fail .*:1: never says of the gold answer"):
         check_recipe(load_recipe(tmp_path / "rl.yaml", ["rewards.0.use=tests.grading.never_right:never"]))
     assert not (tmp_path / "run").exists()
 

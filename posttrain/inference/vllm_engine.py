@@ -97,25 +97,26 @@ class VLLMEngine:
     def _steps(self, samples: Sequence[_Sample], decoding: Decoding, *, is_watched: bool) -> Generator[None]:
         """Fill the drafts and stop by after each step; with neither a budget nor a watcher vLLM tells the end alone."""
         engine = self._llm.llm_engine
-        self._llm.reset_prefix_cache()  # what was asked before would change the rounding
-        each_token = is_watched or decoding.thinking_budget is not None
-        running = {self._request(sample, decoding, each_token): sample for sample in samples}
-        try:
-            while engine.has_unfinished_requests():
-                for output in engine.step():
-                    sample = running[output.request_id]
-                    if output.finished:
-                        del running[output.request_id]
-                    if _take(sample.draft, output.outputs[0].token_ids):
-                        continue
-                    if not output.finished:
-                        engine.abort_request([output.request_id])
-                        del running[output.request_id]
-                    if not sample.draft.is_finished:
-                        running[self._request(sample, decoding, each_token)] = sample
-                yield
-        finally:
-            engine.abort_request(list(running))
+        with _death_is_told():
+            self._llm.reset_prefix_cache()  # what was asked before would change the rounding
+            each_token = is_watched or decoding.thinking_budget is not None
+            running = {self._request(sample, decoding, each_token): sample for sample in samples}
+            try:
+                while engine.has_unfinished_requests():
+                    for output in engine.step():
+                        sample = running[output.request_id]
+                        if output.finished:
+                            del running[output.request_id]
+                        if _take(sample.draft, output.outputs[0].token_ids):
+                            continue
+                        if not output.finished:
+                            engine.abort_request([output.request_id])
+                            del running[output.request_id]
+                        if not sample.draft.is_finished:
+                            running[self._request(sample, decoding, each_token)] = sample
+                    yield
+            finally:
+                engine.abort_request(list(running))
 
     def _request(self, sample: _Sample, decoding: Decoding, each_token: bool) -> str:
         """Ask vLLM to continue the sample from where it is."""
@@ -141,6 +142,20 @@ class VLLMEngine:
             detokenize=False,
             output_kind=RequestOutputKind.DELTA if each_token else RequestOutputKind.FINAL_ONLY,
         )
+
+
+@contextmanager
+def _death_is_told() -> Iterator[None]:
+    """Say what is lost when the engine's process dies: it is out of memory, or somebody killed it."""
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    try:
+        yield
+    except EngineDeadError as error:
+        raise RuntimeError(
+            "vLLM's engine process has died; what it sampled of this batch is lost, what a stage wrote before is not: "
+            "the same command with --resume goes on there"
+        ) from error
 
 
 def _take(draft: Draft, token_ids: Iterable[int]) -> bool:
