@@ -225,9 +225,7 @@ def _check_prompts(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decodin
     return longest
 
 
-def _report_missing_gold(
-    recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decoding], grader: GradingPool
-) -> int:
+def _report_missing_gold(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decoding], grader: GradingPool) -> int:
     """Count the rows that no reward can call right or wrong under some decoding, and say so.
 
     An empty answer is wrong wherever the row says what is right.

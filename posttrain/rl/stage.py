@@ -92,9 +92,7 @@ def check_gold(recipe: RLRecipe, rows: Sequence[Row]) -> str:
         return "not checked"
     prompts = [{**row, "messages": split_prompt(row)} for row in rows]
     place = partial(place_of, recipe.data.sources)
-    return str(
-        require_gold(prompts, recipe.rewards, recipe.grading, place, max_unjudged_share=MAX_UNJUDGED_SHARE)
-    )
+    return str(require_gold(prompts, recipe.rewards, recipe.grading, place, max_unjudged_share=MAX_UNJUDGED_SHARE))
 
 
 def check_lengths(
