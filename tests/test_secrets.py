@@ -76,7 +76,10 @@ def test_a_secret_from_the_environment_is_refused_too_as_the_run_folder_has_what
     assert_refused_unseen(str(refusal.value), "rewards.0.args.header")
 
 
-def test_the_command_line_does_not_show_it_either(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_does_not_show_it_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # pytest keeps its own handlers
     path = written(tmp_path / "rl.yaml")
     assert cli.main(["check", str(path), f"rewards.0.args.prompt={SECRETS['openai']}", "no.such.key=1"]) == 2
     out, err = capsys.readouterr()

@@ -34,8 +34,8 @@ from posttrain.rl.prompt_order import EpochOrder, extra_prompts
 from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, split_by_length, unpadded
 from posttrain.rl.scoring import CompletionScorer
 from posttrain.rl.synced_vllm import SyncedVLLM
-from posttrain.rl.time_limit import time_limit
 from posttrain.saving import WholeCheckpoints
+from posttrain.time_limit import time_limit
 
 # What engine and trainer may disagree by on the same weights (mean k3 over tokens, nats), by the trainer's precision.
 MAX_MISMATCH_KL = {torch.float32: 1e-5, torch.bfloat16: 5e-3, torch.float16: 5e-3}

@@ -155,7 +155,8 @@ def test_conversation_that_the_template_refuses_is_named(without_weights: Path, 
     rows = [{"messages": [{"role": "user", "content": "?"}]}, {"messages": [{"role": "judge", "content": "?"}]}]
     write_rows(without_weights / "test.jsonl", rows)
     message = refusal(recipe_for(without_weights, tmp_path / "run"))
-    assert message.startswith(f"{without_weights}/test.jsonl:2: the chat template refuses this conversation: unknown role 'judge'")
+    where = without_weights / "test.jsonl"
+    assert message.startswith(f"{where}:2: the chat template refuses this conversation: unknown role 'judge'")
 
 
 # --- the whole stage ---
