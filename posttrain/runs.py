@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, Self
 
 import yaml
 
 from posttrain.errors import UserError
-from posttrain.run_folder.checkpoints import CheckpointFolder
 from posttrain.run_folder.files import (
     append_json_lines,
     json_safe,
@@ -23,6 +22,7 @@ from posttrain.run_folder.files import (
     write_text_atomically,
     written_aside,
 )
+from posttrain.run_folder.going_on import GoingOn, find_checkpoint
 from posttrain.run_folder.heartbeat import write_beat
 from posttrain.run_folder.manifest import (
     Manifest,
@@ -32,10 +32,10 @@ from posttrain.run_folder.manifest import (
     now,
     sha256_of_json,
 )
-from posttrain.run_folder.reuse import checkpoint_differences, differences, find_unfinished, is_finished
-from posttrain.run_folder.seals import read_seal
+from posttrain.run_folder.reuse import differences, find_unfinished, is_finished
 
 __all__ = [
+    "GoingOn",
     "Resume",
     "Run",
     "append_json_lines",
@@ -51,13 +51,6 @@ __all__ = [
 
 # Whether an unfinished run is gone on with: only if it is the same run, or "anyway".
 Resume = bool | Literal["anyway"]
-
-
-class GoOn(NamedTuple):
-    """Where a resumed run goes on, None: at the beginning; and what there is to say about it, line by line."""
-
-    checkpoint: Path | None
-    notices: list[str]
 
 
 def checkpoints_of(folder: Path | str) -> Path:
@@ -165,10 +158,14 @@ class Run:
             self._write_manifest()
 
     def truncate_metrics(self, after_step: int) -> None:
-        """Drop metrics, samples and culprits of later steps, which a run going on from a checkpoint writes again."""
+        """Drop what later steps wrote, which a run going on from a checkpoint writes again.
+
+        Metrics and culprits of a step are of its update, its samples are what was sampled after it.
+        """
         if self.is_main:
-            for name in ("metrics", "samples", "culprits"):
-                keep_steps(self.folder / f"{name}.jsonl", after_step)
+            keep_steps(self.folder / "metrics.jsonl", after_step)
+            keep_steps(self.folder / "culprits.jsonl", after_step)
+            keep_steps(self.folder / "samples.jsonl", after_step - 1)
 
     def facts(self) -> dict[str, Any]:
         """What a checkpoint's manifest says of the run that wrote it; nothing where this does not write."""
@@ -181,7 +178,7 @@ class Run:
             "versions": installed_versions(),
         }
 
-    def choose_checkpoint(self, layout: dict[str, Any]) -> GoOn:
+    def choose_checkpoint(self, layout: dict[str, Any]) -> GoingOn:
         """The newest whole checkpoint; damaged ones on the way get another name. For the main process.
 
         Args:
@@ -191,16 +188,9 @@ class Run:
             UserError: the checkpoint is of another run, or checkpoints exist and none is whole; not when it goes on
                 anyway.
         """
-        found = CheckpointFolder(self.checkpoints).newest()
-        if found.path is None:
-            self._accept([f"no checkpoint in {self.checkpoints} is whole: {each}" for each in found.broken])
-            return GoOn(None, [*found.broken, "there is no whole checkpoint: beginning again"])
-        sealed, facts = read_seal(found.path), self.facts()
-        self._accept([f"{found.path}: {each}" for each in checkpoint_differences(sealed, facts | layout)])
-        before, after = sealed.get("versions", {}), facts["versions"]
-        changed = [name for name in before if before[name] != after.get(name)]
-        other = [f"{name} was {before[name]}, is {after.get(name)}" for name in changed]
-        return GoOn(found.path, [*found.broken, *other, f"going on from {found.path.name}"])
+        found = find_checkpoint(self.checkpoints, self.facts() | layout)
+        self._accept(found.differences)
+        return found
 
     def finish(self, notes: Mapping[str, Any] | None = None) -> None:
         """Record that the run is complete, with what the stage wants to be remembered."""

@@ -15,7 +15,7 @@ from posttrain.models.load import save_model
 from posttrain.models.probe import require_whole_sequences, require_window
 from posttrain.preemption import SaveAndStop
 from posttrain.recipe import ModelSection, make_config
-from posttrain.runs import GoOn, Resume, Run, checkpoints_of
+from posttrain.runs import GoingOn, Resume, Run, checkpoints_of
 from posttrain.saving import layout_of, on_main
 from posttrain.terminal import progress_line, say
 
@@ -96,7 +96,7 @@ def train(trainer: Any, run: Run, *, resume: Resume) -> None:
 def _go_on(trainer: Any, run: Run) -> Path | None:
     """The checkpoint to go on from, the same in every process."""
     layout = layout_of(trainer)
-    found: GoOn = on_main(trainer.accelerator, lambda: run.choose_checkpoint(layout))
+    found: GoingOn = on_main(trainer.accelerator, lambda: run.choose_checkpoint(layout))
     if run.is_main:
         for notice in found.notices:
             say(f"  {escape(notice)}")

@@ -39,7 +39,7 @@ def posttrain(*words: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     done = posttrain("--help")
     assert done.returncode == 0
-    for command in [*STAGES, *cli.TALK, "check", "demo", "doctor"]:
+    for command in [*STAGES, *cli.TALK, "run", "check", "demo", "doctor"]:
         assert f"\n    {command} " in done.stdout
 
 
@@ -213,6 +213,33 @@ def test_signal_marks_the_run_interrupted_and_has_an_exit_code_of_its_own(
     assert "--resume" in done.stderr
     assert done.stderr.count("\n") == 1
     assert '"status": "interrupted"' in (tmp_path / "run" / "manifest.json").read_text()
+
+
+def test_run_starts_the_recipes_stage_to_be_resumed_by_the_launcher_that_is_named(recipe: Path) -> None:
+    done = posttrain(
+        "run", recipe, "seed=4", "--restarts", 0, "trainer.max_steps=3", "--", "echo", "--flag", "torchrun"
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"--flag torchrun -m posttrain pref {recipe} seed=4 trainer.max_steps=3 --resume\n"
+
+
+def test_run_returns_a_mistake_in_the_recipe_at_once_and_starts_nothing(recipe: Path) -> None:
+    done = posttrain("run", recipe, "sed=4", "--", "echo", "started")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "sed" in done.stderr
+
+
+def test_run_is_for_stages_that_can_be_resumed(tmp_path: Path) -> None:
+    report = Path(__file__).parents[1] / "recipes" / "demo" / "report.yaml"
+    done = posttrain("run", report, "--", "echo", "started")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is for stage report; need one of sft, filter, rl, pairs, pref, eval" in done.stderr
+
+
+def test_a_launcher_is_for_run_alone(recipe: Path) -> None:
+    done = posttrain("pref", recipe, "--", "torchrun")
+    assert done.returncode == 2
+    assert "unrecognized arguments: -- torchrun" in done.stderr
 
 
 def test_bug_in_a_stage_flies_with_its_traceback_and_marks_the_run_failed(recipe: Path, tmp_path: Path) -> None:

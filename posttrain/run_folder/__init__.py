@@ -5,4 +5,5 @@
 - `reuse`: whether a folder that is already there may be used
 - `checkpoints`: the folders that a trainer resumes from, whole or absent
 - `seals`: how a checkpoint is known to be whole
+- `going_on`: which checkpoint a resumed run goes on from
 """

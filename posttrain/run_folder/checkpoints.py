@@ -92,9 +92,7 @@ class CheckpointFolder:
         whole = [path for path in self.all() if find_damage(path, checksums=False) is None]
         for path in whole[:-limit] if limit else []:
             if path not in kept:
-                self.aside.mkdir(exist_ok=True)
-                path.rename(self.aside / path.name)  # a kill leaves no half of it in place
-                shutil.rmtree(self.aside)
+                self._delete(path)
 
     def newest(self) -> Found:
         """The newest checkpoint that is as it was written; damaged ones on the way get another name."""
@@ -109,6 +107,11 @@ class CheckpointFolder:
             path.rename(renamed)
             broken.append(f"{path.name} is broken, {damage} (it is {renamed.name} now)")
         return Found(None, broken + earlier)
+
+    def _delete(self, path: Path) -> None:
+        self.aside.mkdir(exist_ok=True)
+        path.rename(self.aside / path.name)  # a kill leaves no half of it in place
+        shutil.rmtree(self.aside)
 
     def _what_is_left(self) -> str:
         free = f"{_gigabytes(shutil.disk_usage(self.path).free)} are free"

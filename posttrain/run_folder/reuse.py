@@ -42,18 +42,6 @@ def differences(folder: Path, old: Manifest, new: Manifest, recipe_yaml: str) ->
     return found
 
 
-def checkpoint_differences(sealed: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """In what the run that wrote a checkpoint, by its manifest, is another than the one that is to go on from it."""
-    made_from = {"recipe": "recipe", "data": "data", "template": "chat template"}
-    changed = [what for key, what in made_from.items() if sealed.get(f"{key}_sha256") != now[f"{key}_sha256"]]
-    found = [f"it is of another {what}" for what in changed]
-    if sealed["world_size"] != now["world_size"]:
-        found.append(f"it is of a run with {sealed['world_size']} processes, this one has {now['world_size']}")
-    if sealed.get("sharding") != now["sharding"]:
-        found.append(f"its state was kept by {sealed.get('sharding')}, here it is by {now['sharding']}")
-    return found
-
-
 def is_finished(folder: Path | str, recipe_yaml: str) -> bool:
     """Whether the folder holds a finished run of this recipe.
 

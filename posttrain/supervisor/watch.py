@@ -51,33 +51,40 @@ def attempt(command: Sequence[str], folder: Path, hang_after_s: float) -> Attemp
     signals: list[int] = []
     with tempfile.TemporaryDirectory(prefix="posttrain-stacks-") as name, _caught(signals.append):
         stacks = Path(name)
-        old = last = read_beat(folder)
+        old = read_beat(folder)
         process = subprocess.Popen(
             command,
             start_new_session=True,  # ^C comes to us alone
             env={**os.environ, STACKS: str(stacks)},
             preexec_fn=asked_to_end_with_parent(),
         )
-        since, num_passed_on, hung_s, trace = time.monotonic(), 0, None, ""
-        while process.poll() is None:
-            time.sleep(_POLL_S)
-            if (beat := read_beat(folder)) != last:
-                last, since = beat, time.monotonic()
-            if len(signals) > 1:
-                break
-            if signals and not num_passed_on:
-                pass_on(signals[0], stacks)
-                num_passed_on = 1
-            silent_s = time.monotonic() - since
-            if silent_s > (max(hang_after_s, START_S) if last == old else hang_after_s):
-                hung_s, trace = silent_s, ask_for_stacks(stacks)
-                break
-        if process.poll() is None:
-            process.kill()
-        exit_code = process.wait()
-        left = end_all()  # ranks of a dead launcher, servers, whatever was started in the background
+        try:
+            hung_s = _wait(process, folder, stacks, signals, hang_after_s)
+            trace = "" if hung_s is None else ask_for_stacks(stacks)
+        finally:
+            process.kill()  # does nothing to one that has ended
+            exit_code = process.wait()
+            left = end_all()  # ranks of a dead launcher, servers, whatever was started in the background
+    last = read_beat(folder)
     step = last.step if last is not None and last != old else 0
     return Attempt(exit_code, step, bool(signals), hung_s, trace, left)
+
+
+def _wait(
+    process: subprocess.Popen[bytes], folder: Path, stacks: Path, signals: Sequence[int], hang_after_s: float
+) -> float | None:
+    """Until the process has ended, a second signal has come, or it hangs; the seconds that it has been silent then."""
+    last, since, patience_s, is_asked = read_beat(folder), time.monotonic(), max(hang_after_s, START_S), False
+    while process.poll() is None and len(signals) < 2:
+        time.sleep(_POLL_S)
+        if (beat := read_beat(folder)) != last:
+            last, since, patience_s = beat, time.monotonic(), hang_after_s
+        if signals and not is_asked:
+            pass_on(signals[0], stacks)
+            is_asked = True
+        if (silent_s := time.monotonic() - since) > patience_s:
+            return silent_s
+    return None
 
 
 @contextmanager

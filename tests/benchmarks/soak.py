@@ -5,8 +5,8 @@
 
 Tiny models and rows of the demo's task: SFT, then AGAPO from its model, then SimPER from that one, a checkpoint every
 three steps. Every stage is run once in peace. Then it is started over and over with `--resume`, and killed from outside
-at moments that the seed draws: while the libraries' work begins, and in steps drawn over the whole run at a random
-fraction of a step's time. Where that falls, in a save, a generation or an update, is up to the machine, and said.
+at moments that the seed draws: some while it starts, the others at a share of a step's time after a step. Where that
+falls, in a save, a generation or an update, is up to the machine; a save is told by what is left of it.
 """
 
 import argparse
@@ -14,6 +14,7 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ from posttrain.environment import prepare_environment
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: two threads may add in another order than one
 prepare_environment()
 
-from posttrain.run_folder.heartbeat import read_beat  # noqa: E402
+from posttrain.run_folder.heartbeat import Beat, read_beat  # noqa: E402
 from posttrain.terminal import say  # noqa: E402
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -97,53 +98,92 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as name:
         root = args.root or Path(name)
         prepare(root, args.seed)
+        finish(begun(CONTEXT.Process(target=int)))  # the process that all others are forked from has its imports
         return soak(root, random.Random(args.seed), args.kills)
 
 
 def soak(root: Path, rng: random.Random, kills: int) -> int:
     """Every stage in peace, then under fire; a line for each kill."""
-    is_same, num_killed, where = True, 0, Counter[str]()
+    is_same, where = True, Counter[str]()
     for number, (stage, steps) in enumerate(STAGES.items()):
-        began = time.monotonic()
-        finish(start(root, stage, "peace"))
-        step_s = (time.monotonic() - began) / steps
+        pace = in_peace(root, stage, steps)
         share = kills // len(STAGES) + (number < kills % len(STAGES))
-        for killed in under_fire(root, stage, steps, step_s, share, rng):
-            num_killed += 1
+        for killed in under_fire(root, stage, pace, moments(rng, steps, share)):
             where[killed.what] += 1
-            say(f"  {num_killed:3}  {stage:5} step {killed.step:3}  {killed.what}")
+            say(f"  {where.total():3}  {stage:4}  step {killed.step:2}  in {killed.what}")
         differing = different(root / f"{stage}-peace", root / f"{stage}-fire")
         is_same &= not differing
-        say(f"  {stage}: {share} kills, {f'differs in {differing}' if differing else 'the same weights and metrics'}")
+        say(f"  {stage}: {', '.join(differing) if differing else 'the same weights and metrics'}")
     counts = ", ".join(f"{count} in {what}" for what, count in where.most_common())
-    say(f"{num_killed} kills ({counts}); {'all ends are the same, bit for bit' if is_same else 'NOT the same'}")
-    return 0 if is_same and num_killed >= kills else 1
+    say(f"{where.total()} kills ({counts}); {'every end is the same, bit for bit' if is_same else 'NOT the same'}")
+    return 0 if is_same and where.total() >= kills else 1
 
 
-def under_fire(root: Path, stage: str, steps: int, step_s: float, kills: int, rng: random.Random) -> Iterator[Killed]:
-    """Kill the stage again and again, then let it finish."""
+class Moment(NamedTuple):
+    """When to kill: once this step is made, 0 for none, after a share of the time of the start or of a step."""
+
+    step: int
+    share: float
+
+
+class Pace(NamedTuple):
+    """Seconds of a run that nobody disturbs: until its first heartbeat, and a step."""
+
+    start_s: float
+    step_s: float
+
+
+def moments(rng: random.Random, steps: int, kills: int) -> list[Moment]:
+    """In the order of the run; the last steps are spared, so that a late kill still finds it alive."""
     early = round(kills * IN_THE_START)
-    moments = sorted([0] * early + [rng.randrange(1, steps - 1) for _ in range(kills - early)])
+    late = [rng.randrange(1, round(0.9 * steps)) for _ in range(kills - early)]
+    return [Moment(step, rng.random()) for step in sorted([0] * early + late)]
+
+
+def in_peace(root: Path, stage: str, steps: int) -> Pace:
+    """Run a stage to its end."""
+    began, process = time.monotonic(), start(root, stage, "peace")
+    while process.is_alive() and read_beat(root / f"{stage}-peace") is None:
+        time.sleep(0.01)
+    begun = time.monotonic()
+    finish(process)
+    return Pace(begun - began, (time.monotonic() - begun) / steps)
+
+
+def under_fire(root: Path, stage: str, pace: Pace, when: list[Moment]) -> Iterator[Killed]:
+    """Kill the stage again and again, then let it finish."""
     run = root / f"{stage}-fire"
-    for step in moments:
-        process = start(root, stage, "fire")
-        old = read_beat(run)
-        while process.is_alive() and step and ((beat := read_beat(run)) == old or beat is None or beat.step < step):
+    for moment in when:
+        old, process = read_beat(run), start(root, stage, "fire")
+        while process.is_alive() and moment.step and not has_reached(run, old, moment.step):
             time.sleep(0.001)
-        time.sleep(rng.random() * (step_s if step else 10 * step_s))
+        time.sleep(moment.share * (pace.step_s if moment.step else pace.start_s))
         process.kill()
         process.join()
-        if process.exitcode == 0:
-            raise SystemExit(f"{stage} was done before it could be killed at step {step}")
+        if process.exitcode != -signal.SIGKILL:
+            break  # it was faster, and the count says so
         beat = read_beat(run)
-        yield Killed(0 if beat is None or beat == old else beat.step, doing(run, is_begun=beat != old))
-    finish(start(root, stage, "fire"))
+        if beat is None or beat == old:
+            yield Killed(0, "the start")
+        else:
+            yield Killed(beat.step, doing(run))
+    if not is_finished_run(run):
+        finish(start(root, stage, "fire"))
 
 
-def doing(run: Path, *, is_begun: bool) -> str:
+def has_reached(run: Path, old: Beat | None, step: int) -> bool:
+    """Whether this attempt, and not the one before, has said that it made the step."""
+    beat = read_beat(run)
+    return beat is not None and beat != old and beat.step >= step
+
+
+def is_finished_run(run: Path) -> bool:
+    """As its manifest says."""
+    return '"status": "finished"' in (run / "manifest.json").read_text()
+
+
+def doing(run: Path) -> str:
     """What the dead process was at, by what it left."""
-    if not is_begun:
-        return "the start"
     aside = run / "checkpoints" / ".aside"
     return "a save" if aside.exists() and any(aside.iterdir()) else "a step"
 
@@ -151,7 +191,11 @@ def doing(run: Path, *, is_begun: bool) -> str:
 def start(root: Path, stage: str, kind: str) -> Any:
     """Begin or go on with a run."""
     words = (stage, f"{stage}.yaml", f"run={stage}-{kind}", "--resume")
-    process = CONTEXT.Process(target=call, args=(words, root))
+    return begun(CONTEXT.Process(target=call, args=(words, root)))
+
+
+def begun(process: Any) -> Any:
+    """The process, started."""
     process.start()
     return process
 

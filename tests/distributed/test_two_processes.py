@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from posttrain.run_folder.checkpoints import CheckpointFolder
 from posttrain.training import _whole_copy
 
 pytestmark = pytest.mark.slow
@@ -74,21 +75,26 @@ def test_sft_counts_the_tokens_of_both_processes_and_ends_at_the_same_weights(
     assert_same_model(run, sft_alone, model_folder)
 
 
+@pytest.mark.parametrize("launcher", ["torchrun", "zero2", "zero3"])
 def test_sft_killed_in_both_processes_goes_on_at_the_next_row(
-    launch: Launch, sft_alone: Path, model_folder: Path
+    launcher: str, launch: Launch, sft_alone: Path, model_folder: Path
 ) -> None:
     """Rows are read by worker processes; what a kill after step 2 leaves is made of a run that was left alone."""
-    settings = (HALF_OF_4, "trainer.dataloader_num_workers=1", "trainer.save_strategy=steps", "trainer.save_steps=2")
-    command = (*TORCHRUN, *POSTTRAIN, "sft", "sft.yaml", *settings)
-    run = launch(*command, run="sft-killed")
-    uninterrupted = metrics(run)
-    for later in ("checkpoint-4", "checkpoint-6"):
-        shutil.rmtree(run / "checkpoints" / later)
+    saving = ("trainer.save_strategy=steps", "trainer.save_steps=2", "trainer.save_total_limit=3")
+    words = (*POSTTRAIN, "sft", "sft.yaml", HALF_OF_4, "trainer.dataloader_num_workers=1", *saving)
+    command = (*(TORCHRUN if launcher == "torchrun" else accelerate(launcher)), *words)
+    run = launch(*command, run=f"sft-killed-{launcher}")
+    uninterrupted, checkpoints = metrics(run), CheckpointFolder(run / "checkpoints")
+    for later in (4, 6):
+        shutil.rmtree(checkpoints.of_step(later))
+    assert checkpoints.newest() == (checkpoints.of_step(2), [])
+    written = checkpoints.of_step(2).stat().st_ino
     shutil.rmtree(run / "model")
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
 
-    launch(*command, "--resume", run="sft-killed")
+    launch(*command, "--resume", run=run.name)
+    assert checkpoints.of_step(2).stat().st_ino == written  # not made again
     for line, other in zip(metrics(run), uninterrupted, strict=True):
         for name in ("step", "loss", "tokens/reasoning", "tokens/non_reasoning"):
             assert line[name] == other[name]

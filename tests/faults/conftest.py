@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.cases import again
+from tests.faults.cases import CASES, again
 from tests.faults.mortal import ROTATE, Kill, KillAtCall
 
 TRAINER = "learning_rate: 1e-2\n  save_steps: 2\n  logging_steps: 1\n  max_steps: 8\n  report_to: none"
@@ -54,7 +54,7 @@ from rewards.contract import Verdict
 
 
 def even(attempt):
-    is_even = attempt.num_tokens % 2 == 0
+    is_even = sum(map(ord, attempt.answer + (attempt.thinking or ""))) % 2 == 0
     return Verdict(score=float(is_even), outcome=is_even)
 """
 
@@ -110,7 +110,8 @@ def whole(workplace: Path) -> Callable[[str], Path]:
     def run(case: str) -> Path:
         folder = workplace / f"{case}-whole"
         if not folder.exists():
-            counter = KillAtCall(None, count_to=str(workplace / f"{case}.calls"))
+            last_rank = CASES[case].processes - 1
+            counter = KillAtCall(None, count_to=str(workplace / f"{case}.calls"), rank=last_rank)
             ended = again(case, folder, kill=counter, resume=False)
             assert ended.code == 0, ended.err
         return folder

@@ -108,9 +108,8 @@ def posttrain(
     kill: Kill | KillAtCall | None = None,
     processes: int = 1,
     before: Callable[[], None] | None = None,
-    environment: dict[str, str] | None = None,
 ) -> Ended:
-    """Run `posttrain WORDS` to its end; with several processes, the end of one is the end of all, as under torchrun.
+    """Run `posttrain WORDS` to its end; with several processes, a failure of one is the end of all, as under torchrun.
 
     Args:
         words: the command line.
@@ -118,16 +117,15 @@ def posttrain(
         kill: where the process dies.
         processes: started together, as a launcher would.
         before: done in the process first; a function of a module, to be found by its name.
-        environment: variables to be set.
     """
     files = [cwd / f".{name}.{rank}" for name in ("out", "err") for rank in range(processes)]
     port = str(_free_port())
     started = []
     for rank in range(processes):
-        variables = dict(environment or {})
+        variables = {}
         if processes > 1:
-            ranks = {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            variables |= ranks | {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+            variables = {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            variables |= {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
         own = kill if kill is not None and kill.rank == rank else None
         process = CONTEXT.Process(
             target=_run, args=(words, cwd, files[rank], files[processes + rank], variables, own, before)
@@ -136,17 +134,17 @@ def posttrain(
         started.append(process)
     watched = started[kill.rank if kill is not None else 0]
     watched.join(timeout=300)
-    if watched.exitcode == 0:
-        for process in started:
-            process.join(timeout=60)
+    code = watched.exitcode
     for process in started:
+        if code == 0:
+            process.join(timeout=60)
         process.kill()  # does nothing to one that has ended
         process.join()
-    assert watched.exitcode is not None, "the run took longer than 300 s"
+    assert code is not None, "the run took longer than 300 s"
     out, err = (
         "".join(file.read_text(errors="replace") for file in half) for half in (files[:processes], files[processes:])
     )
-    return Ended(watched.exitcode, out, err)
+    return Ended(code, out, err)
 
 
 def _run(

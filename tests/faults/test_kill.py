@@ -16,12 +16,13 @@ Whole = Callable[[str], Path]
 
 OPTIMIZER = "transformers:Trainer._save_optimizer_and_scheduler"
 SEAL = "posttrain.run_folder.checkpoints:seal"
+DELETE = "posttrain.run_folder.checkpoints:CheckpointFolder._delete"
 IN_A_SAVE = (
     Kill(OPTIMIZER, after=True),  # weights and optimizer are written
     Kill(SEAL),  # all is written
     Kill(SEAL, after=True),  # sealed, not in place
     Kill(ROTATE, nth=3),  # in place, one more than the limit
-    Kill("shutil:rmtree", nth=4),  # out of place, not deleted: after those of the resume and of the save
+    Kill(DELETE, after=True),  # one old one is deleted, another is not
 )
 
 
@@ -31,9 +32,8 @@ def test_a_run_killed_anywhere_twice_ends_as_one_that_nobody_disturbed(
 ) -> None:
     expected = whole(case)
     rng, calls = random.Random(case), int((workplace / f"{case}.calls").read_text())
-    last_rank = CASES[case].processes - 1
     for low, high, resume in ((0.1, 0.7, False), (0.01, 0.2, True)):
-        moment = KillAtCall(rng.randrange(int(low * calls), int(high * calls)), rank=last_rank)
+        moment = KillAtCall(rng.randrange(int(low * calls), int(high * calls)), rank=CASES[case].processes - 1)
         ended = again(case, run_folder, kill=moment, resume=resume)
         assert ended.code == -signal.SIGKILL, ended.err
         assert manifest(run_folder)["status"] == "running"
@@ -55,7 +55,7 @@ def test_a_run_killed_in_every_part_of_a_save_goes_on_from_a_whole_checkpoint(
     ended = again(case, run_folder)
     assert ended.code == 0, ended.err
     assert_same_run(run_folder, expected)
-    assert checkpoints(run_folder) == ["checkpoint-6", "checkpoint-8"]
+    assert checkpoints(run_folder) == ["checkpoint-4", "checkpoint-6", "checkpoint-8"]  # the next save would rotate
     assert "going on from checkpoint-8" in ended.out
 
 

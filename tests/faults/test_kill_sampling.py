@@ -1,4 +1,4 @@
-"""Fault 1 in the stages that sample: what was sampled before a kill is kept, and the end is that of an undisturbed run."""
+"""Fault 1 in the stages that sample: what was sampled is kept, and the end is that of a run that nobody disturbed."""
 
 import json
 import random
@@ -13,14 +13,17 @@ from tests.faults.mortal import KillAtCall, posttrain
 pytestmark = pytest.mark.slow
 
 GENERATE = "posttrain.inference.transformers_engine:TransformersEngine.generate"
-DECODING = "{mode: non_reasoning, temperature: 1.0, max_new_tokens: 12, samples: 3}"
 HEAD = (
     'data: {sources: [{path: rl.jsonl}]}\nengine: {name: transformers}\nrewards: [{use: "even:even"}]\nchunk_size: 2\n'
 )
+WARM = "mode: non_reasoning, temperature: 1.0, max_new_tokens: 12"
+UNTIL_SOME_END = (
+    "mode: non_reasoning, temperature: 1.0, max_new_tokens: 40, samples: 12"  # one that is cut is not chosen
+)
 RECIPES = {
-    "filter": f"decoding: {DECODING}\nkeep: {{pass_rate_below: 1.0}}\n",
-    "pairs": f"decoding: {DECODING}\npairs: {{builder: shortest_correct, min_correct_share: 0.1, min_length_ratio: 1.0}}\n",
-    "eval": "decodings:\n  - {name: warm, mode: non_reasoning, temperature: 1.0, max_new_tokens: 12, samples: 2}\n",
+    "filter": f"decoding: {{{WARM}, samples: 3}}\nkeep: {{pass_rate_below: 1.0}}\n",
+    "pairs": f"decoding: {{{UNTIL_SOME_END}}}\npairs: {{builder: shortest_correct, min_correct_share: 0.1}}\n",
+    "eval": f"label: x\ndecodings: [{{name: warm, {WARM}, samples: 2}}]\n",
 }
 WRITTEN = {"filter": ("prompts.jsonl", "dropped.jsonl"), "pairs": ("pairs.parquet", "pair_report.json"), "eval": ()}
 

@@ -43,12 +43,12 @@ def spoil(stage: str, steps: range, rank: str = "0") -> None:
         wrap(function, spoilt)
 
 
-def run_spoilt(stage: str, steps: range, workplace: Path, run: Path, processes: int = 1) -> Any:
+def run_spoilt(stage: str, steps: range, workplace: Path, run: Path, processes: int = 1, **settings: Any) -> Any:
     before = partial(spoil, stage, steps, str(processes - 1))
     words = (stage, f"{stage}.yaml", f"run={run.name}", "trainer.save_steps=1", "trainer.save_total_limit=100")
     if stage == "rl":
         words += ("trainer.steps_per_generation=1", "rewards=[{use: 'tests.faults.wrong_rewards:even'}]")
-    return posttrain(*words, cwd=workplace, before=before, processes=processes)
+    return posttrain(*words, cwd=workplace, before=before, processes=processes, **settings)
 
 
 def culprits(run: Path) -> list[dict[str, Any]]:
@@ -103,3 +103,17 @@ def test_three_in_a_row_stop_the_run_with_their_rows(
     assert not (run_folder / "model").exists()
     assert_finite(run_folder)
     assert {row["step"] for row in culprits(run_folder)} == {3, 4, 5}
+
+
+@pytest.mark.parametrize("zero", ["2", "3"])
+@pytest.mark.fault(9, "a loss is multiplied by NaN under DeepSpeed, in one rank", stage="sft")
+def test_deepspeed_skips_by_itself_and_is_counted(zero: str, workplace: Path, run_folder: Path) -> None:
+    """It updates within the backward pass."""
+    environment = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": zero}
+    environment |= {"ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL": "true"}
+    ended = run_spoilt("sft", range(3, 4), workplace, run_folder, processes=2, environment=environment)
+    assert ended.code == 0, ended.err
+    assert [line["step"] for line in metrics(run_folder) if SKIPPED in line] == [3]
+    assert [line["step"] for line in metrics(run_folder) if line["loss"] is None] == [3]
+    assert all(weight.isfinite().all() for weight in weights(run_folder).values())
+    assert {(row["step"], row["rank"]) for row in culprits(run_folder)} == {(3, 1)}

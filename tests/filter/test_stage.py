@@ -228,6 +228,7 @@ def test_run_that_was_stopped_samples_only_the_rest_and_ends_like_an_undisturbed
     with pytest.raises(KeyboardInterrupt):
         run_stage(recipe_of(recipe_file), resume=False)
     assert sorted(path.name for path in (folder / "run").iterdir()) == [
+        "heartbeat.json",
         "manifest.json",
         "recipe.yaml",
         "samples.parquet",
