@@ -10,7 +10,8 @@ pytestmark = pytest.mark.slow
 
 SECRET = "correct-horse-battery-staple"
 VARIABLES = {
-    name: f"{name}-{SECRET}" for name in ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "MINE")
+    name: f"{name}-{SECRET}"
+    for name in ("HF_TOKEN", "OPENAI_API_KEY", "WANDB_API_KEY", "AWS_SECRET_ACCESS_KEY", "MINE")
 }
 
 
