@@ -163,13 +163,29 @@ def test_a_model_without_a_chat_template_is_refused(stage: str, refusal: Refusal
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("stage", "words", "said"),
     [
-        (("trainer.num_generations=3",), "trainer: "),
-        (("trainer.num_generations=1",), "trainer: "),
-        (("trainer.steps_per_generation=3", "trainer.gradient_accumulation_steps=2"), "one must be a multiple"),
-        (("trainer.per_device_train_batch_size=64",), "got 8 prompts, one step takes 16"),
+        (
+            "sft",
+            ("trainer.per_device_train_batch_size=0",),
+            "trainer.per_device_train_batch_size: got 0, need at least 1",
+        ),
+        (
+            "pref",
+            ("trainer.gradient_accumulation_steps=0",),
+            "trainer.gradient_accumulation_steps: got 0, need at least",
+        ),
+        ("sft", ("trainer.per_device_train_batch_size=64",), "one step takes 64"),
+        ("rl", ("trainer.num_generations=3",), "trainer: "),
+        ("rl", ("trainer.num_generations=1",), "trainer: "),
+        ("rl", ("trainer.generation_batch_size=12",), "trainer: "),
+        ("rl", ("trainer.steps_per_generation=3", "trainer.gradient_accumulation_steps=2"), "one must be a multiple"),
+        ("rl", ("trainer.per_device_train_batch_size=64",), "got 8 prompts, one step takes 16"),
     ],
 )
-def test_batches_that_do_not_come_out_even_are_refused(words: tuple[str, ...], said: str, refusal: Refusal) -> None:
-    assert said in refusal("rl", None, *words)
+def test_batches_that_do_not_come_out_even_are_refused(
+    stage: str, words: tuple[str, ...], said: str, refusal: Refusal
+) -> None:
+    line = refusal(stage, None, *words)
+    assert said in line
+    assert SAID_OF_WEIGHTS not in line
