@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.util import find_spec
@@ -193,6 +193,23 @@ def test_a_request_that_moves_weights_is_made_once(server: FakeVLLM, client: Rol
     with pytest.raises(Exception, match="Request failed: 500"):
         client.update_named_params([("a", "float32", [1])], iter([]))
     assert server.asked["/start_weight_update"] == 1
+
+
+@pytest.mark.slow
+@pytest.mark.fault(16, "hangs under the trainer, or is another one", stage="rl")
+@pytest.mark.parametrize(("wrong", "cause"), [("hang", "Read timed out"), ("restart", "has been started again")])
+def test_the_trainer_names_the_server_and_the_step_and_uses_nothing_of_it(
+    wrong: str, cause: str, server: FakeVLLM, make_trainer: Callable[..., Any]
+) -> None:
+    settings = {"vllm_mode": "server", "vllm_server_base_url": server.url, "rollout_timeout_s": 2.0}
+    trainer = make_trainer(use_vllm=True, **settings)
+    trainer._last_loaded_step = 0  # weights are pushed by NCCL
+    server.bad["/v1/completions"] = [wrong]
+    trainer.model.train()
+    with pytest.raises(RuntimeError, match=rf"the rollout engine failed at step 0 \(.*{cause}.*--resume"):
+        trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    assert server.asked["/v1/completions"] == 1
+    assert trainer._buffered_inputs is None
 
 
 def test_upstream_has_the_hooks_and_the_server_tells_its_instance() -> None:
