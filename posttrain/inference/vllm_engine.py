@@ -12,6 +12,7 @@ from posttrain.environment import prepare_environment
 from posttrain.errors import UserError
 from posttrain.inference.draft import Draft, open_budget
 from posttrain.inference.engine import Completion, check_lengths, end_token_ids, sample_seed
+from posttrain.inference.engine_death import death_is_told
 from posttrain.models.load import read_config
 from posttrain.recipe import Decoding, EngineSection, ModelSection
 
@@ -97,7 +98,7 @@ class VLLMEngine:
     def _steps(self, samples: Sequence[_Sample], decoding: Decoding, *, is_watched: bool) -> Generator[None]:
         """Fill the drafts and stop by after each step; with neither a budget nor a watcher vLLM tells the end alone."""
         engine = self._llm.llm_engine
-        with _death_is_told():
+        with death_is_told(engine.engine_core):
             self._llm.reset_prefix_cache()  # what was asked before would change the rounding
             each_token = is_watched or decoding.thinking_budget is not None
             running = {self._request(sample, decoding, each_token): sample for sample in samples}
@@ -142,20 +143,6 @@ class VLLMEngine:
             detokenize=False,
             output_kind=RequestOutputKind.DELTA if each_token else RequestOutputKind.FINAL_ONLY,
         )
-
-
-@contextmanager
-def _death_is_told() -> Iterator[None]:
-    """Say what is lost when the engine's process dies: it is out of memory, or somebody killed it."""
-    from vllm.v1.engine.exceptions import EngineDeadError
-
-    try:
-        yield
-    except EngineDeadError as error:
-        raise RuntimeError(
-            "vLLM's engine process has died; what it sampled of this batch is lost, what a stage wrote before is not: "
-            "the same command with --resume goes on there"
-        ) from error
 
 
 def _take(draft: Draft, token_ids: Iterable[int]) -> bool:
