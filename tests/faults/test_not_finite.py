@@ -1,6 +1,7 @@
 """Fault 9: a loss that is not a number, for real: its gradient comes out of the backward pass as NaN."""
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,11 @@ LOSSES = {
 }
 
 
-def spoil(stage: str, steps: range, rank: str = "0") -> None:
-    """Multiply the loss of the first micro-batch of these steps by NaN in one process."""
-    import os
-
+def spoil(stage: str, steps: range, rank: str = "0", zero: str | None = None) -> None:
+    """Multiply the loss of the first micro-batch of these steps by NaN in one process; `zero`: DeepSpeed's stage."""
+    if zero is not None:  # as `accelerate launch` says it
+        os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": zero}
+        os.environ["ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL"] = "true"
     function, calls_a_step = LOSSES[stage]
     calls = 0
 
@@ -43,12 +45,14 @@ def spoil(stage: str, steps: range, rank: str = "0") -> None:
         wrap(function, spoilt)
 
 
-def run_spoilt(stage: str, steps: range, workplace: Path, run: Path, processes: int = 1, **settings: Any) -> Any:
-    before = partial(spoil, stage, steps, str(processes - 1))
+def run_spoilt(
+    stage: str, steps: range, workplace: Path, run: Path, processes: int = 1, zero: str | None = None
+) -> Any:
+    before = partial(spoil, stage, steps, str(processes - 1), zero)
     words = (stage, f"{stage}.yaml", f"run={run.name}", "trainer.save_steps=1", "trainer.save_total_limit=100")
     if stage == "rl":
         words += ("trainer.steps_per_generation=1", "rewards=[{use: 'tests.faults.wrong_rewards:even'}]")
-    return posttrain(*words, cwd=workplace, before=before, processes=processes, **settings)
+    return posttrain(*words, cwd=workplace, before=before, processes=processes)
 
 
 def culprits(run: Path) -> list[dict[str, Any]]:
@@ -109,9 +113,7 @@ def test_three_in_a_row_stop_the_run_with_their_rows(
 @pytest.mark.fault(9, "a loss is multiplied by NaN under DeepSpeed, in one rank", stage="sft")
 def test_deepspeed_skips_by_itself_and_is_counted(zero: str, workplace: Path, run_folder: Path) -> None:
     """It updates within the backward pass."""
-    environment = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": zero}
-    environment |= {"ACCELERATE_DEEPSPEED_ZERO3_SAVE_16BIT_MODEL": "true"}
-    ended = run_spoilt("sft", range(3, 4), workplace, run_folder, processes=2, environment=environment)
+    ended = run_spoilt("sft", range(3, 4), workplace, run_folder, processes=2, zero=zero)
     assert ended.code == 0, ended.err
     assert [line["step"] for line in metrics(run_folder) if SKIPPED in line] == [3]
     assert [line["step"] for line in metrics(run_folder) if line["loss"] is None] == [3]

@@ -10,6 +10,8 @@ import pytest
 
 from tests.faults.cases import assert_same_run, checkpoints, manifest
 from tests.faults.mortal import posttrain, wrap
+from tests.faults.test_kill_sampling import GENERATE, HEAD, content
+from tests.faults.test_kill_sampling import RECIPES as SAMPLING
 
 pytestmark = pytest.mark.slow
 
@@ -67,3 +69,40 @@ def test_a_terminated_run_is_saved_at_the_next_step_and_goes_on_as_if_nothing_wa
     ended = posttrain(*words, "--resume", cwd=workplace, processes=processes)
     assert ended.code == 0, ended.err
     assert_same_run(run_folder, whole)
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(stage, marks=pytest.mark.fault(17, "SIGTERM in the second chunk", stage=stage))
+        for stage in SAMPLING
+    ],
+)
+def test_a_terminated_sampling_stage_goes_on_at_the_chunk_that_it_was_in(
+    stage: str, workplace: Path, model_folder: Path, run_folder: Path
+) -> None:
+    recipe = f"stage: {stage}\nrun: run\nmodel: {{path: {model_folder}}}\n{HEAD}{SAMPLING[stage]}"
+    (workplace / f"{stage}.yaml").write_text(recipe)
+    whole = run_folder.with_name(f"{run_folder.name}-whole")
+    ended = posttrain(stage, f"{stage}.yaml", f"run={whole.name}", cwd=workplace)
+    assert ended.code == 0, ended.err
+    words = (stage, f"{stage}.yaml", f"run={run_folder.name}")
+    ended = posttrain(*words, cwd=workplace, before=partial(terminate, GENERATE, 2))
+    assert ended.code == 75, ended.err
+    assert manifest(run_folder)["status"] == "interrupted"
+    calls = run_folder.with_name(f"{run_folder.name}-calls")
+    ended = posttrain(*words, "--resume", cwd=workplace, before=partial(count_calls, GENERATE, str(calls)))
+    assert ended.code == 0, ended.err
+    assert len(calls.read_text()) == 3  # of four chunks
+    assert content(stage, run_folder) == content(stage, whole)
+
+
+def count_calls(function: str, path: str) -> None:
+    """Write a letter for each call."""
+
+    def counted(original: Any, *args: Any, **kwargs: Any) -> Any:
+        with Path(path).open("a") as file:
+            file.write("x")
+        return original(*args, **kwargs)
+
+    wrap(function, counted)
