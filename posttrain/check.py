@@ -94,10 +94,11 @@ def _context(recipe: ContextRecipe) -> Checked:
 
 def _sft(recipe: SFTRecipe) -> Checked:
     from posttrain.chat import check_template
-    from posttrain.data.intake import describe_encoding, describe_intake, take_in
+    from posttrain.data.intake import describe_encoding, describe_intake, require_context, take_in
     from posttrain.data.mix_table import mix_table
     from posttrain.examples import rows_of_mix
     from posttrain.footprint import describe_memory, fullest
+    from posttrain.inference.engine import context_length
     from posttrain.models.activations import Rows
     from posttrain.models.load import load_tokenizer, read_config
     from posttrain.sft.stage import (
@@ -111,6 +112,7 @@ def _sft(recipe: SFTRecipe) -> Checked:
 
     tokenizer = load_tokenizer(recipe.model)
     intakes, held_out = take_in(recipe.data, tokenizer), take_in_validation(recipe, tokenizer)
+    require_context([*intakes, *held_out], context_length(read_config(recipe.model)))
     mixed, arguments = plan(recipe, intakes), training_arguments(recipe)
     samples, validation = training_samples(recipe, mixed), validation_samples(recipe, held_out)
     first, end = fullest(mixed.num_tokens.tolist(), samples.bounds)
@@ -126,7 +128,6 @@ def _sft(recipe: SFTRecipe) -> Checked:
     unit = "packs" if samples.pack_tokens else "samples"
     require_steps(len(samples), samples_per_step(arguments), "packs" if samples.pack_tokens else "rows in the mix")
     longest = int(mixed.num_tokens.max())
-    _require_fits(longest, read_config(recipe.model), "the longest row")
     tokens = "; ".join(
         f"{mode}: {n:,} trained of {mixed.all_tokens[mode]:,}" for mode, n in mixed.trained_tokens.items()
     )

@@ -535,6 +535,14 @@ def test_text_for_a_number_in_a_free_section_is_refused(value: Any) -> None:
     assert config_refusal({"learning_rate": value}) == f"trainer.learning_rate: got {value!r}, need a number"
 
 
+@pytest.mark.parametrize("key", ["per_device_train_batch_size", "gradient_accumulation_steps"])
+def test_size_below_1_is_refused_where_the_library_would_take_it(key: str) -> None:
+    from trl import SFTConfig
+
+    with pytest.raises(UserError, match=rf"trainer\.{key}: got 0, need at least 1"):
+        make_config(SFTConfig, {key: 0}, "trainer")
+
+
 def test_refusal_of_the_config_itself_becomes_one_line_with_the_section() -> None:
     assert config_refusal({"learning_rate": 2}) == "trainer: learning_rate is too large"
     assert config_refusal({"note": "type"}) == "trainer: note has a wrong type"

@@ -28,6 +28,7 @@ class Intake:
 
     Attributes:
         name: the source's.
+        source: of the recipe.
         encoding: all that is in it.
         rows: those to train on, in the order of the files.
         rejected: those that cannot be used.
@@ -39,6 +40,7 @@ class Intake:
     """
 
     name: str
+    source: Source
     encoding: Encoding
     rows: EncodedRows
     rejected: list[Rejected]
@@ -91,6 +93,26 @@ def take_in(data: SFTDataSection, tokenizer: Any) -> list[Intake]:
     return intakes
 
 
+def require_context(intakes: Sequence[Intake], context: int) -> None:
+    """Refuse rows that are longer than the model's longest sequence, in tokens: it was never trained on what is behind.
+
+    Raises:
+        UserError: how many there are, and the first of them.
+    """
+    too_long = [
+        (intake, row) for intake in intakes for row in np.flatnonzero(intake.rows.numbers("num_tokens") > context)
+    ]
+    if too_long:
+        intake, row = too_long[0]
+        first = intake.encoding.file.table.select(["file", "line", "num_tokens"]).take([intake.rows.places[row]])
+        ((file, line, tokens),) = (each.values() for each in first.to_pylist())
+        raise UserError(
+            f"{len(too_long):,} of {sum(len(intake.rows) for intake in intakes):,} rows are longer than the model's "
+            f"context, {context} tokens; the first is {file_names(intake.source)[file]}:{line} with {tokens}: leave "
+            f"them out with data.max_length={context} and data.too_long=drop, or extend the model"
+        )
+
+
 def describe_intake(intakes: list[Intake]) -> Iterator[str]:
     """What a user should know of the rows besides their number: a line each, none where there is nothing to tell."""
     for intake in intakes:
@@ -127,6 +149,7 @@ def _intake(name: str, source: Source, encoding: Encoding, max_length: int | Non
     converted = pc.list_flatten(file.table.column("converted").filter(pa.array(is_usable)))
     return Intake(
         name,
+        source,
         encoding,
         rows,
         rejected=list(_rejected(file, np.flatnonzero(~is_usable), name, source, max_length)),

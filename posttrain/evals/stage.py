@@ -3,19 +3,20 @@
 import json
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from rich.markup import escape
 
 from posttrain.chat import encode_prompt, require_template
-from posttrain.data.rows import source_files
+from posttrain.data.rows import place_of, source_files
 from posttrain.errors import UserError
 from posttrain.evals.answers import cut, keep_whole_chunks, without_texts
 from posttrain.evals.budgets import all_decodings, budget_curves
 from posttrain.evals.evaluate import ask, evaluate, render_question, time_alone
 from posttrain.evals.results import Entry, entry, findings
-from posttrain.evals.suite import Suite, load_suite
+from posttrain.evals.suite import DATA, Suite, load_suite
 from posttrain.evals.tables import benchmarks_table, results_table
 from posttrain.grading import Graded, GradingPool, empty_attempt
 from posttrain.grading.gold import require_gold
@@ -59,7 +60,7 @@ def run_stage(recipe: EvalRecipe, *, resume: Resume) -> None:
     template = require_template(plan.tokenizer, recipe.model.path)
     say(f"  gold answers: {escape(plan.gold)}")
     with GradingPool(suite.rewards, recipe.grading) as grader:
-        num_without_gold = _report_missing_gold(suite, plan.decodings, grader)
+        num_without_gold = _report_missing_gold(recipe, suite, plan.decodings, grader)
         files = [*suite.files, *model_files(recipe.model)]
         with Run.start(recipe.run, "eval", resolved_yaml(recipe), recipe.seed, files, template, resume) as run:
             grader.introduce(run)
@@ -185,10 +186,23 @@ def _check_gold(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decoding])
     by_mode = {decoding.mode: decoding for decoding in decodings}
     checked = by_mode.values() if any("mode" in spec.when for spec in suite.rewards) else decodings[:1]
     reports = [
-        require_gold([ask(question.row, decoding) for question in suite.questions], suite.rewards, recipe.grading)
+        require_gold(
+            [ask(question.row, decoding) for question in suite.questions],
+            suite.rewards,
+            recipe.grading,
+            partial(_place_of, recipe, suite),
+        )
         for decoding in checked
     ]
     return " / ".join(map(str, reports))
+
+
+def _place_of(recipe: EvalRecipe, suite: Suite, number: int) -> str:
+    """Where question `number` of the suite stands."""
+    question = suite.questions[number]
+    if recipe.data is not None and question.benchmark == DATA:
+        return place_of(recipe.data.sources, question.number)
+    return f"row {question.number} of {question.benchmark}"
 
 
 def _check_prompts(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decoding], tokenizer: Any) -> int:
@@ -205,13 +219,13 @@ def _check_prompts(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decodin
             try:
                 prompts_ids.append(encode_prompt(tokenizer, render_question(tokenizer, ask(question.row, decoding))))
             except UserError as error:
-                raise UserError(f"row {question.number} of {question.benchmark}: {error}") from error
-        check_lengths(prompts_ids, decoding, max_model_len)
+                raise UserError(f"{_place_of(recipe, suite, len(prompts_ids))}: {error}") from error
+        check_lengths(prompts_ids, decoding, max_model_len, partial(_place_of, recipe, suite))
         longest = max(longest, *map(len, prompts_ids))
     return longest
 
 
-def _report_missing_gold(suite: Suite, decodings: Sequence[Decoding], grader: GradingPool) -> int:
+def _report_missing_gold(recipe: EvalRecipe, suite: Suite, decodings: Sequence[Decoding], grader: GradingPool) -> int:
     """Count the rows that no reward can call right or wrong under some decoding, and say so.
 
     An empty answer is wrong wherever the row says what is right.
@@ -232,9 +246,8 @@ def _report_missing_gold(suite: Suite, decodings: Sequence[Decoding], grader: Gr
         raise UserError("no reward applies to any row; check `when` in the recipe's rewards")
     if missing:
         number, graded = next(iter(missing.items()))
-        first = suite.questions[number]
         reasons = [f"{name}: {verdict.reason}" for name, verdict in graded.verdicts.items() if verdict.score is None]
         why = escape("; ".join(reasons) or "no reward says right or wrong")
         rows = f"{len(missing):,} of {len(suite.questions):,} rows"
-        say(f"  {rows} cannot be called right or wrong, as row {first.number} of {first.benchmark}: {why}")
+        say(f"  {rows} cannot be called right or wrong, as {escape(_place_of(recipe, suite, number))}: {why}")
     return len(missing)

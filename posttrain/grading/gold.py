@@ -26,6 +26,7 @@ PlaceOf = Callable[[int], str]
 _ROWS_AT_A_TIME = 1000
 _SECONDS_OF_SILENCE = 2.0
 _SHOWN = 3  # rows in an error
+_FEWEST_ROWS = 20  # that a share is taken of
 _LONGEST = 80  # characters of a gold answer in an error
 
 
@@ -53,6 +54,7 @@ class GoldReport:
         not_checked: the rewards that declare no `gold_answer`.
         wrong: in the order of the rewards, then of the rows.
         unjudged: rows that a reward can call neither right nor wrong, with its reason.
+        judged: rows that some reward can judge.
     """
 
     place_of: PlaceOf = "row {}".format
@@ -60,6 +62,7 @@ class GoldReport:
     not_checked: list[str] = field(default_factory=list)
     wrong: list[WrongGold] = field(default_factory=list)
     unjudged: dict[int, str] = field(default_factory=dict)
+    judged: set[int] = field(default_factory=set)
 
     def __str__(self) -> str:
         """In one line, such as `math_answer: 98 right, 2 cannot be judged (a.jsonl:7: ...); not checked: language`."""
@@ -81,16 +84,20 @@ class GoldReport:
         elif verdict.score is None:
             kind = "cannot be judged"
             self.unjudged.setdefault(row, verdict.reason)
-        elif gold is None:
-            kind = "without a gold answer"
-        elif verdict.outcome is None:
-            kind = "without an outcome"
-        elif verdict.outcome:
-            kind = "right"
         else:
-            kind = "wrong"
-            self.wrong.append(WrongGold(row, self.place_of(row), name, gold, verdict.reason))
+            kind = self._count_judged(name, row, gold, verdict)
         self.tallies[name][kind] += 1
+
+    def _count_judged(self, name: str, row: int, gold: str | None, verdict: Verdict) -> str:
+        self.judged.add(row)
+        if gold is None:
+            return "without a gold answer"
+        if verdict.outcome is None:
+            return "without an outcome"
+        if verdict.outcome:
+            return "right"
+        self.wrong.append(WrongGold(row, self.place_of(row), name, gold, verdict.reason))
+        return "wrong"
 
 
 def require_gold(
@@ -98,6 +105,8 @@ def require_gold(
     specs: Sequence[RewardSpec],
     section: GradingSection,
     place_of: PlaceOf = "row {}".format,
+    *,
+    max_unjudged_share: float = 1.0,
 ) -> GoldReport:
     """Check every row's gold answer, which takes as long as grading one answer to each; above two seconds, says so.
 
@@ -106,9 +115,11 @@ def require_gold(
         specs: the recipe's rewards. Each is asked about its own gold answers, alone.
         section: the recipe's `grading`.
         place_of: names the row of a number, counted from 0, in messages.
+        max_unjudged_share: of the rows, or of 20 where there are fewer; so many may be beyond the judgement of every
+            reward that is asked, as their gold answer is missing or cannot be read.
 
     Raises:
-        UserError: a gold answer is wrong, or as in `GradingPool.grade_all`.
+        UserError: a gold answer is wrong, too many rows cannot be judged, or as in `GradingPool.grade_all`.
     """
     report = check_gold(rows, specs, section, place_of)
     if report.wrong:
@@ -118,6 +129,14 @@ def require_gold(
             f"grader: {shown}{'; ...' if len(report.wrong) > _SHOWN else ''}; mend these rows or leave them out "
             "(`posttrain rewards check use=... data=...` shows the worst), change the reward or its `when`, or go on "
             "all the same with check_gold=false"
+        )
+    lost = [row for row in report.unjudged if row not in report.judged]
+    if len(lost) > max_unjudged_share * max(len(rows), _FEWEST_ROWS):
+        shown = "; ".join(f"{place_of(row)}: {report.unjudged[row]}" for row in lost[:_SHOWN])
+        raise UserError(
+            f"{len(lost):,} of {len(rows):,} rows cannot be judged, more than {max_unjudged_share:.0%}: "
+            f"{shown}{'; ...' if len(lost) > _SHOWN else ''}; mend their gold answers or leave them out, change the "
+            "reward or its `when`, or go on all the same with check_gold=false"
         )
     return report
 

@@ -1,7 +1,7 @@
 """What an engine is: token ids of prompts in, token ids of completions out. Rendering and parsing are the caller's."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -110,18 +110,32 @@ def context_length(config: Any) -> int:
     return int(getattr(config, "max_position_embeddings", sys.maxsize))
 
 
-def check_lengths(prompts_ids: Sequence[Sequence[int]], decoding: Decoding, max_model_len: int) -> None:
+def check_lengths(
+    prompts_ids: Sequence[Sequence[int]],
+    decoding: Decoding,
+    max_model_len: int,
+    place_of: Callable[[int], str] = "prompt {}".format,
+) -> None:
     """Refuse what would not fit, so that no completion is cut shorter than the recipe says.
 
+    Args:
+        prompts_ids: the token ids of each prompt.
+        decoding: says how many new ones there may be.
+        max_model_len: the engine's longest sequence, in tokens.
+        place_of: names the prompt of a number, counted from 0.
+
     Raises:
-        UserError: names the first prompt that is empty or too long, and the lengths in tokens.
+        UserError: names the first prompt that is empty or too long, the lengths in tokens, and how many more there are.
     """
     for index, prompt in enumerate(prompts_ids):
         if not prompt:
-            raise UserError(f"prompt {index} has no tokens; a prompt needs at least one")
-        if len(prompt) + decoding.max_new_tokens > max_model_len:
-            raise UserError(
-                f"prompt {index} has {len(prompt)} tokens, which with {decoding.max_new_tokens} new ones "
-                f"(max_new_tokens) is more than the engine's {max_model_len}; "
-                "raise engine.max_model_len, lower max_new_tokens or leave the row out"
-            )
+            raise UserError(f"{place_of(index)} has no tokens; a prompt needs at least one")
+    limit = max_model_len - decoding.max_new_tokens
+    too_long = [index for index, prompt in enumerate(prompts_ids) if len(prompt) > limit]
+    if too_long:
+        others = f" (as {len(too_long) - 1:,} more of {len(prompts_ids):,} prompts)" if len(too_long) > 1 else ""
+        raise UserError(
+            f"{place_of(too_long[0])} has {len(prompts_ids[too_long[0]])} tokens, which with "
+            f"{decoding.max_new_tokens} new ones (max_new_tokens) is more than the engine's {max_model_len}{others}; "
+            "raise engine.max_model_len, lower max_new_tokens or leave the row out"
+        )

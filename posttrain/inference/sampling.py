@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
@@ -73,7 +74,8 @@ def make_queries(recipe: SamplingRecipe, rows: Sequence[Row], tokenizer: Any) ->
             raise UserError(f"{place_of(recipe.data.sources, number)}: {error}") from error
         queries.append(Query({**row, "messages": messages}, mode, encode_prompt(tokenizer, prompt)))
     max_model_len = recipe.engine.max_model_len or context_length(read_config(recipe.model))
-    check_lengths([query.prompt_ids for query in queries], recipe.decoding, max_model_len)
+    place = partial(place_of, recipe.data.sources)
+    check_lengths([query.prompt_ids for query in queries], recipe.decoding, max_model_len, place)
     return queries
 
 

@@ -12,6 +12,7 @@ from posttrain.environment import prepare_environment
 from posttrain.errors import UserError
 from posttrain.inference.draft import Draft, open_budget
 from posttrain.inference.engine import Completion, check_lengths, end_token_ids, sample_seed
+from posttrain.inference.engine_death import death_is_told
 from posttrain.models.load import read_config
 from posttrain.recipe import Decoding, EngineSection, ModelSection
 
@@ -97,25 +98,26 @@ class VLLMEngine:
     def _steps(self, samples: Sequence[_Sample], decoding: Decoding, *, is_watched: bool) -> Generator[None]:
         """Fill the drafts and stop by after each step; with neither a budget nor a watcher vLLM tells the end alone."""
         engine = self._llm.llm_engine
-        self._llm.reset_prefix_cache()  # what was asked before would change the rounding
-        each_token = is_watched or decoding.thinking_budget is not None
-        running = {self._request(sample, decoding, each_token): sample for sample in samples}
-        try:
-            while engine.has_unfinished_requests():
-                for output in engine.step():
-                    sample = running[output.request_id]
-                    if output.finished:
-                        del running[output.request_id]
-                    if _take(sample.draft, output.outputs[0].token_ids):
-                        continue
-                    if not output.finished:
-                        engine.abort_request([output.request_id])
-                        del running[output.request_id]
-                    if not sample.draft.is_finished:
-                        running[self._request(sample, decoding, each_token)] = sample
-                yield
-        finally:
-            engine.abort_request(list(running))
+        with death_is_told(engine.engine_core):
+            self._llm.reset_prefix_cache()  # what was asked before would change the rounding
+            each_token = is_watched or decoding.thinking_budget is not None
+            running = {self._request(sample, decoding, each_token): sample for sample in samples}
+            try:
+                while engine.has_unfinished_requests():
+                    for output in engine.step():
+                        sample = running[output.request_id]
+                        if output.finished:
+                            del running[output.request_id]
+                        if _take(sample.draft, output.outputs[0].token_ids):
+                            continue
+                        if not output.finished:
+                            engine.abort_request([output.request_id])
+                            del running[output.request_id]
+                        if not sample.draft.is_finished:
+                            running[self._request(sample, decoding, each_token)] = sample
+                    yield
+            finally:
+                engine.abort_request(list(running))
 
     def _request(self, sample: _Sample, decoding: Decoding, each_token: bool) -> str:
         """Ask vLLM to continue the sample from where it is."""

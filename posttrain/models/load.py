@@ -14,7 +14,8 @@ def load_tokenizer(section: ModelSection) -> Any:
     """The tokenizer with its chat template, padding on the left.
 
     Raises:
-        UserError: there is no tokenizer at `section.path`, or no chat template.
+        UserError: there is no tokenizer at `section.path`, no chat template, or the model's configuration names fewer
+            rows of the embedding than there are tokens.
     """
     from transformers import AutoTokenizer
 
@@ -25,6 +26,9 @@ def load_tokenizer(section: ModelSection) -> Any:
     require_template(tokenizer, section.path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
+    rows = getattr(read_config(section).get_text_config(), "vocab_size", None)
+    if rows is not None:
+        _require_rows(rows, tokenizer, section.path)
     return tokenizer
 
 
@@ -56,11 +60,7 @@ def load_model(section: ModelSection, tokenizer: Any, config: Any = None) -> Any
         **weight_files(allow_pickle=section.allow_pickle),
     )
     rows = model.get_input_embeddings().num_embeddings  # ZeRO-3 loads shards: the weight itself may be empty here
-    if len(tokenizer) > rows:
-        raise UserError(
-            f"the tokenizer of '{section.path}' has {len(tokenizer)} tokens but the model's embedding has {rows} rows; "
-            "use the tokenizer the model was trained with, or resize the embedding"
-        )
+    _require_rows(rows, tokenizer, section.path)
     return model
 
 
@@ -155,6 +155,14 @@ def _require_folder(path: str) -> None:
         raise UserError(
             f"no model at '{path}' (no config.json there); give a model folder or a hub id as model.path, "
             "or run the stage that writes it"
+        )
+
+
+def _require_rows(rows: int, tokenizer: Any, path: str) -> None:
+    if len(tokenizer) > rows:
+        raise UserError(
+            f"the tokenizer of '{path}' has {len(tokenizer)} tokens but the model's embedding has {rows} rows; "
+            "use the tokenizer the model was trained with, or resize the embedding"
         )
 
 

@@ -10,7 +10,8 @@ from trl.experimental.cpo import CPOConfig
 
 from posttrain.chat import Origin, origin_of, require_template
 from posttrain.errors import UserError
-from posttrain.models.load import load_model, load_tokenizer, model_files
+from posttrain.inference.engine import context_length
+from posttrain.models.load import load_model, load_tokenizer, model_files, read_config
 from posttrain.preference.config import SimPERConfig
 from posttrain.preference.groups import LABELS, make_group
 from posttrain.preference.pair_files import read_pairs
@@ -88,8 +89,23 @@ def read_data(recipe: PrefRecipe, origin: Origin) -> PrefData:
     """Read and check what the recipe's objective trains on.
 
     Raises:
-        UserError: as in `read_groups` and `read_pairs`, or the objective cannot train a part of a side.
+        UserError: as in `read_groups` and `read_pairs`, the objective cannot train a part of a side, or a prompt with
+            its longest response is longer than the model's context.
     """
+    data = _read_files(recipe, origin)
+    context = context_length(read_config(recipe.model))
+    for number, row in enumerate(data.rows, start=1):
+        prompt, responses = make_group(row).branches
+        if (length := len(prompt) + max(map(len, responses))) > context:
+            what = "group" if recipe.objective == "group_simper" else "pair"
+            raise UserError(
+                f"{what} {number} of {', '.join(map(str, data_files(recipe)))} has {length} tokens, the model's "
+                f"context is {context}; leave it out, sample with a smaller max_new_tokens, or extend the model"
+            )
+    return data
+
+
+def _read_files(recipe: PrefRecipe, origin: Origin) -> PrefData:
     files = data_files(recipe)
     if recipe.objective == "group_simper":
         found = [read_groups(file, origin) for file in files]

@@ -30,6 +30,19 @@ SAID_ELSEWHERE = {
     "refill_below": "refill.below",
 }
 
+# Sizes that the libraries take as they are, to fail at the first batch: after the model is loaded.
+AT_LEAST_ONE = frozenset(
+    {
+        "per_device_train_batch_size",
+        "per_device_eval_batch_size",
+        "gradient_accumulation_steps",
+        "steps_per_generation",
+        "num_iterations",
+        "num_generations",
+        "max_completion_length",
+    }
+)
+
 
 def make_config(cls: type[T], section: Mapping[str, Any], where: str, **fixed: Any) -> T:
     """Build the dataclass `cls` from a free section and from what the stage sets itself.
@@ -41,7 +54,8 @@ def make_config(cls: type[T], section: Mapping[str, Any], where: str, **fixed: A
         fixed: fields that the stage sets; a recipe may not.
 
     Raises:
-        UserError: an unknown key, a key in `fixed`, text for a number, or values that `cls` itself refuses.
+        UserError: an unknown key, a key in `fixed`, text for a number, a size below 1, or values that `cls` itself
+            refuses.
     """
     known = [item.name for item in fields(cls) if item.init]  # type: ignore[arg-type]  # T has no dataclass bound
     types = get_type_hints(cls)
@@ -56,6 +70,8 @@ def make_config(cls: type[T], section: Mapping[str, Any], where: str, **fixed: A
             raise UserError(f"{where}.{key}: got {value!r}, need a number")
         if (choices := _choices(types[key])) and value not in choices:
             raise UserError(f"{where}.{key}: got {value!r}, need one of {', '.join(map(str, choices))}")
+        if key in AT_LEAST_ONE and value is not None and value < 1:
+            raise UserError(f"{where}.{key}: got {value!r}, need at least 1")
     try:
         return cls(**section, **fixed)
     except (ValueError, TypeError) as error:

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from posttrain.errors import UserError, did_you_mean
 from posttrain.recipe.checks import check_values
+from posttrain.recipe.secrets import refuse_secrets
 from posttrain.recipe.stages import STAGES, AnyRecipe
 from posttrain.recipe.typed import typed
 
@@ -36,6 +37,7 @@ def load_recipe(path: Path | str, overrides: Sequence[str] = (), stage: str | No
     """
     path = Path(path)
     raw = _read(path)
+    refuse_secrets(_plain(raw))
     cls = _stage_class(raw, path, stage)
     config = typed(cls, _plain(raw), where=f"{path}: ")
     for override in overrides:
@@ -78,6 +80,7 @@ def _checked(config: DictConfig, where: str, mend: str) -> Any:
     except OmegaConfBaseException as error:
         key = f"{_dots(error.full_key)}: " if error.full_key else ""
         raise UserError(f"{where}: {key}{_first_line(error)}") from error
+    refuse_secrets(asdict(loaded))  # with what a `${...}` stands for
     try:
         check_values(loaded)
     except UserError as error:
@@ -128,6 +131,7 @@ def _apply(raw: DictConfig, override: str) -> None:
         raise UserError(f"override {override!r}: need section.key=value")
     try:
         value = _plain(OmegaConf.from_dotlist([f"value={text}"]))["value"]
+        refuse_secrets({key: value})
         OmegaConf.update(raw, key, value)
     except yaml.YAMLError as error:
         raise UserError(f"override {override!r}: {text!r} is not valid YAML; put quotes around it") from error

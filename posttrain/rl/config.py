@@ -38,6 +38,8 @@ class AGAPOConfig(GRPOConfig):
         refill_max_extra_batches: how many further batches of prompts a step may sample when too few groups carry
             signal (an advantage that is not zero); 0: none. Groups beyond a full batch are left out.
         refill_below: the share of a batch's groups below which it is refilled.
+        rollout_timeout_s: seconds that one generation may take, new weights for the engine included; beyond it the
+            process ends, as the engine hangs. None: no limit.
         alarm_kl: KL to the reference (nats a token) above which an alarm rings; None: never.
         alarm_ess: effective sample size of the importance weights (1: all equal) below which one rings; None: never.
         alarm_grad_norm: how many times its usual size (median of 20 steps) the gradient norm may have; None: any.
@@ -56,6 +58,7 @@ class AGAPOConfig(GRPOConfig):
     outcome_reward: str | None = field(default=None)
     refill_max_extra_batches: int = field(default=0)
     refill_below: float = field(default=0.5)
+    rollout_timeout_s: float | None = field(default=3600.0)
     alarm_kl: float | None = field(default=0.2)
     alarm_ess: float | None = field(default=0.95)
     alarm_grad_norm: float | None = field(default=10.0)
@@ -74,6 +77,7 @@ class AGAPOConfig(GRPOConfig):
             "importance_cap",
             "max_mismatch_kl",
             "std_floor",
+            "rollout_timeout_s",
             "alarm_kl",
             "alarm_ess",
             "alarm_grad_norm",

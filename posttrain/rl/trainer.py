@@ -4,6 +4,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import requests
@@ -34,9 +35,11 @@ from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, 
 from posttrain.rl.scoring import CompletionScorer
 from posttrain.rl.synced_vllm import SyncedVLLM
 from posttrain.saving import WholeCheckpoints
+from posttrain.time_limit import time_limit
 
 # What engine and trainer may disagree by on the same weights (mean k3 over tokens, nats), by the trainer's precision.
 MAX_MISMATCH_KL = {torch.float32: 1e-5, torch.bfloat16: 5e-3, torch.float16: 5e-3}
+GRACE_S = 10.0  # in which the error of a request that has timed out comes first
 
 
 class Rollouts(NamedTuple):
@@ -82,10 +85,11 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
     _buffered_inputs: Any
 
     def __init__(self, *args: Any, on_rollouts: Callable[[Rollouts], None] | None = None, **kwargs: Any) -> None:
-        with replaced(grpo_trainer, "VLLMGeneration", SyncedVLLM):
+        synced_vllm = partial(SyncedVLLM, timeout_s=kwargs["args"].rollout_timeout_s)
+        with replaced(grpo_trainer, "VLLMGeneration", synced_vllm):
             try:
                 super().__init__(*args, **kwargs)
-            except requests.exceptions.ConnectionError as error:
+            except requests.exceptions.RequestException as error:
                 raise UserError(
                     f"vllm_mode is 'server', but there is none: {error}; start one (trl vllm-serve)"
                 ) from error
@@ -124,8 +128,10 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
         began, step = time.perf_counter(), self.state.global_step
         if self.use_vllm:
             self.vllm_generation.begin(step, seed=(self.args.seed, step, self._generation))
+        limit_s = self.args.rollout_timeout_s
         try:
-            output = super()._generate_single_turn(prompt_ids, *args, **kwargs)
+            with time_limit(limit_s and limit_s + GRACE_S, f"the rollout engine's work for step {step}"):
+                output = super()._generate_single_turn(prompt_ids, *args, **kwargs)
         except Exception as error:
             if not self.use_vllm:
                 raise

@@ -8,12 +8,13 @@ from rich.markup import escape
 from trl import SFTConfig
 
 from posttrain.chat import require_template
-from posttrain.data.intake import Intake, describe_encoding, describe_intake, take_in
+from posttrain.data.intake import Intake, describe_encoding, describe_intake, require_context, take_in
 from posttrain.data.mixing import Mixed, all_rows, mix, parts_of
 from posttrain.data.rejected import write_rejected
 from posttrain.data.rows import source_files
 from posttrain.errors import UserError
-from posttrain.models.load import load_model, load_tokenizer, model_files
+from posttrain.inference.engine import context_length
+from posttrain.models.load import load_model, load_tokenizer, model_files, read_config
 from posttrain.recipe import SFTRecipe, make_config, resolved_yaml
 from posttrain.runs import Resume, Run
 from posttrain.sft.samples import Samples, cut_into_samples
@@ -37,6 +38,7 @@ def run_stage(recipe: SFTRecipe, *, resume: Resume) -> None:
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
     intakes, held_out = take_in(recipe.data, tokenizer), take_in_validation(recipe, tokenizer)
+    require_context([*intakes, *held_out], context_length(read_config(recipe.model)))
     mixed, arguments, lora = plan(recipe, intakes), training_arguments(recipe), lora_config(recipe.lora)
     samples, validation = training_samples(recipe, mixed), validation_samples(recipe, held_out)
     require_steps(len(samples), samples_per_step(arguments), "packs" if samples.pack_tokens else "rows in the mix")

@@ -156,7 +156,8 @@ def test_conversation_that_the_template_refuses_is_named(without_weights: Path, 
     rows = [{"messages": [{"role": "user", "content": "?"}]}, {"messages": [{"role": "judge", "content": "?"}]}]
     write_rows(without_weights / "test.jsonl", rows)
     message = refusal(recipe_for(without_weights, tmp_path / "run"))
-    assert message.startswith("row 1 of data: the chat template refuses this conversation: unknown role 'judge'")
+    where = without_weights / "test.jsonl"
+    assert message.startswith(f"{where}:2: the chat template refuses this conversation: unknown role 'judge'")
 
 
 # --- the whole stage ---
@@ -228,7 +229,7 @@ def test_rows_without_gold_are_counted_said_and_left_out_of_accuracy(
     write_rows(data, rows)
     recipe = recipe_for(base, tmp_path / "run", f"data.sources=[{{path: {data}}}]")
     run_stage(recipe, resume=False)
-    said = "2 of 12 rows cannot be called right or wrong, as row 0 of data: math_answer: row['answer']"
+    said = f"2 of 12 rows cannot be called right or wrong, as {data}:1: math_answer: row['answer']"
     assert said in capsys.readouterr().out
     content, manifest = (json.loads((tmp_path / "run" / name).read_bytes()) for name in ("eval.json", "manifest.json"))
     assert manifest["notes"]["rows_without_gold"] == 2

@@ -87,6 +87,24 @@ def test_row_without_gold_and_grader_that_breaks_are_no_failure_of_the_row(picky
     assert report.tallies["Picky"] == {"right": 21, "without a gold answer": 1, "broke": 1}
 
 
+def test_too_many_rows_without_a_readable_gold_are_refused_with_their_place_and_the_reason() -> None:
+    rows = [row(), row(7), *[row()] * 18, row(None)]
+    assert require_gold(rows, [MATH], HERE).tallies == {"math_answer": {"right": 19, "cannot be judged": 2}}
+    assert require_gold(rows[:20], [MATH], HERE, max_unjudged_share=0.05)  # one of the smallest sample that counts
+    with pytest.raises(UserError) as refusal:
+        require_gold(rows, [MATH], HERE, "rows.jsonl:{}".format, max_unjudged_share=0.05)
+    said = str(refusal.value)
+    assert said.startswith("2 of 21 rows cannot be judged, more than 5%: rows.jsonl:1: row['answer'] is int, need")
+    assert "rows.jsonl:20: " in said
+
+
+def test_a_row_that_another_reward_can_judge_is_not_lost(picky: RewardSpec) -> None:
+    rows = [row("yes") | {"answer": None}] * 5
+    with pytest.raises(UserError, match="5 of 5 rows cannot be judged"):
+        require_gold(rows, [MATH], HERE, max_unjudged_share=0.05)
+    assert require_gold(rows, [MATH, picky], HERE, max_unjudged_share=0.05).judged == set(range(5))
+
+
 @pytest.mark.parametrize(("answer", "words"), [("raise", "raised KeyError"), (7, "returned int at row 1; need text")])
 def test_gold_answer_that_breaks_is_named(picky: RewardSpec, answer: object, words: str) -> None:
     with pytest.raises(UserError, match=f"gold_answer of Picky {words}"):

@@ -47,10 +47,16 @@ def test_conversation_that_the_template_refuses_is_named(recipe: SamplingRecipe,
         make_queries(recipe, read_all(recipe.data.sources), load_tokenizer(recipe.model))
 
 
-def test_prompt_that_leaves_no_room_for_its_response_is_refused_without_an_engine(recipe: SamplingRecipe) -> None:
-    row = {"messages": [{"role": "user", "content": "1+" * 20 + "1?"}], "mode": "reasoning"}
-    with pytest.raises(UserError, match=r"prompt 0 has .* tokens, which with 10 new ones .* than the engine's 40"):
-        make_queries(recipe, [row], load_tokenizer(recipe.model))
+def test_prompt_that_leaves_no_room_for_its_response_is_refused_by_its_place(
+    recipe: SamplingRecipe, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"messages": [{"role": "user", "content": text}]} for text in ("1?", "1+" * 20 + "1?", "2+" * 20 + "1?")]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = replace(recipe, data=DataSection(sources=[Source(path=str(path))]))
+    said = r"rows\.jsonl:2 has .* tokens, which with 10 .* than the engine's 40 \(as 1 more of 3 prompts\)"
+    with pytest.raises(UserError, match=said):
+        make_queries(recipe, read_all(recipe.data.sources), load_tokenizer(recipe.model))
 
 
 @pytest.mark.parametrize(("num_queries", "last"), [(1, 0), (SHOWN_QUERIES, 31), (63, 31), (64, 62), (1000, 961)])

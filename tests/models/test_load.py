@@ -232,6 +232,14 @@ def test_tokenizer_larger_than_the_embedding_is_refused(model_folder: Path, toke
         load_model(section(model_folder), larger)
 
 
+def test_tokenizer_larger_than_the_configured_embedding_is_refused_without_the_weights(copy: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    path = copy / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"vocab_size": 100}))
+    with pytest.raises(UserError, match=r"has \d+ tokens but the model's embedding has 100 rows; use the tokenizer"):
+        load_tokenizer(section(copy))
+
+
 def test_embedding_larger_than_the_tokenizer_is_fine(model_folder: Path) -> None:
     """Published models pad theirs to a round number."""
     smaller = train_tokenizer(["a"], vocab_size=280, chat_template="x")
