@@ -138,7 +138,7 @@ def test_missing_data_file_is_refused_first(tmp_path: Path) -> None:
 
 def test_prompt_too_long_for_the_engine_is_refused_without_the_weights(without_weights: Path, tmp_path: Path) -> None:
     message = refusal(recipe_for(without_weights, tmp_path / "run", "engine.max_model_len=20"))
-    assert message.startswith("prompt 0 has ")
+    assert "test.jsonl:1 has " in message
 
 
 def test_rewards_that_apply_to_no_row_are_refused_without_the_weights(without_weights: Path, tmp_path: Path) -> None:
@@ -249,7 +249,8 @@ def test_wrong_gold_is_refused_without_the_weights(without_weights: Path, tmp_pa
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         message = refusal(recipe_for(without_weights, tmp_path / "run", grader, "grading.workers=0"))
-    assert message.startswith("the gold answers of 1 of 1 rows fail their own grader: row 0: strict says of the gold")
+    assert message.startswith("the gold answers of 1 of 1 rows fail their own grader: ")
+    assert ".jsonl:1: strict says of the gold" in message
 
 
 @pytest.mark.slow

@@ -340,7 +340,7 @@ def start(words: list[str], folder: Path) -> subprocess.Popen[str]:
     [
         ("data.sources.0.path=none.jsonl", ["data file 'none.jsonl' does not exist"]),
         ("model.path=none", ["no model at 'none'"]),
-        ("engine.max_model_len=20", ["rl.jsonl:1 has ", "(max_new_tokens)", "more than the engine's 20"]),
+        ("engine.max_model_len=20", ["rows.jsonl:1 has ", "(max_new_tokens)", "more than the engine's 20"]),
         ("rewards=[{use: 'rewards.length:Conciseness', args: {limit: 9}}]", ["30 prompts", "(Conciseness)", "outcome"]),
         ("rewards.0.use=coin_reward:coins", ["rewards.0.use", "did you mean 'coin'?"]),
         ("keep.pass_rate_max=1", ["unknown key 'keep.pass_rate_max'", "pass_rate_above, pass_rate_below"]),
