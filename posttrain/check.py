@@ -8,7 +8,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rich.markup import escape
 from rich.table import Table
 
 from posttrain.chat import Mode
@@ -28,7 +27,7 @@ from posttrain.recipe import (
     SFTRecipe,
     resolved_yaml,
 )
-from posttrain.terminal import console, say
+from posttrain.terminal import console, say_plan
 
 if TYPE_CHECKING:
     from posttrain.examples import Example
@@ -52,13 +51,7 @@ def check_recipe(recipe: AnyRecipe, show: int = 0) -> None:
     plan, examples = _CHECKS[type(recipe)](recipe)
     if show and examples is None:
         raise UserError(f"got --show {show}, but a {recipe.stage} recipe has no rows to show; leave --show out")
-    say(escape(resolved_yaml(recipe).rstrip()))
-    say("")
-    for what, value in plan.items():
-        if isinstance(value, Table):
-            console.print(value, soft_wrap=False)
-        else:
-            say(escape(f"{what:<12} {value}"))
+    say_plan(resolved_yaml(recipe), plan)
     if show and examples is not None:
         from posttrain.examples import show as show_examples
 

@@ -7,7 +7,6 @@ by their own classes, the mixer, the rewards. No file of data and no model is re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from posttrain.errors import UserError
@@ -29,7 +28,7 @@ from posttrain.recipe import (
     parse_hub_path,
     resolved_yaml,
 )
-from posttrain.terminal import console, say
+from posttrain.terminal import say_plan
 
 Told = Mapping[str, str | Table]
 
@@ -40,14 +39,7 @@ def check_config(recipe: AnyRecipe) -> None:
     Raises:
         UserError: a setting that the stage, its trainer, its mixer or a plugin refuses.
     """
-    told = _CHECKS[type(recipe)](recipe)
-    say(escape(resolved_yaml(recipe).rstrip()))
-    say("")
-    for what, value in told.items():
-        if isinstance(value, Table):
-            console.print(value, soft_wrap=False)
-        else:
-            say(escape(f"{what:<12} {value}"))
+    say_plan(resolved_yaml(recipe), _CHECKS[type(recipe)](recipe))
 
 
 def _model(recipe: ModelRecipe) -> Told:
