@@ -75,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(_load(REWARDS[args.what][0])(*args.words))
         _run(args)
     except UserError as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        lines = [f"error: {' '.join(str(error).split())}", *error.details]
+        sys.stderr.write("\n  ".join(lines) + "\n")
         return EXIT_USER_ERROR
     except OSError as error:
         if error.errno not in DISK_IS_FULL:
@@ -164,11 +165,14 @@ def _load(target: str) -> Callable[..., Any]:
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = _parser()
-    words, launcher = _before_and_after("--", sys.argv[1:] if argv is None else argv)
+    words, behind = _before_and_after("--", sys.argv[1:] if argv is None else argv)
     args, rest = parser.parse_known_args(words)
-    if launcher and args.command != "run":
-        parser.error(f"unrecognized arguments: -- {' '.join(launcher)}")
-    args.launcher = launcher
+    if args.command == "run":
+        args.launcher = behind
+    elif args.command == "serve":
+        args.vllm_args += behind
+    elif behind:
+        parser.error(f"unrecognized arguments: -- {' '.join(behind)}")
     # argparse stops collecting overrides at the first option: those behind it are here.
     options = [word for word in rest if word.startswith("-") or "overrides" not in args]
     if options:

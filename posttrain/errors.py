@@ -1,6 +1,6 @@
 """The one exception that is the user's to mend, the hint its messages often carry, and what else ends a command."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 EXIT_USER_ERROR = 2
@@ -12,7 +12,12 @@ class UserError(ValueError):
     """The user's input is wrong.
 
     The message is one line: what I got, what I need, what to do. The command line prints it and exits with code 2.
+    Where it speaks of many things of one kind, `details` has a line for each, printed below it.
     """
+
+    def __init__(self, message: str, details: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.details = details
 
 
 class Preempted(KeyboardInterrupt):

@@ -124,10 +124,8 @@ def read_all(sources: Sequence[Source]) -> list[Row]:
             rows.append(record.row)
     if len(problems) > 1:
         left_out = [f"... and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
-        shown = "\n  ".join([*problems[:_SHOWN], *left_out])
-        raise UserError(
-            f"{len(problems):,} of {len(rows):,} rows cannot be used; mend them or take them out:\n  {shown}"
-        )
+        counts = f"{len(problems):,} of {len(rows):,} rows cannot be used"
+        raise UserError(f"{counts}; mend them or take them out:", [*problems[:_SHOWN], *left_out])
     if problems:
         raise UserError(problems[0])
     return rows

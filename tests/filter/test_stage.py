@@ -394,3 +394,14 @@ def test_prompts_whose_gold_answer_fails_are_refused_before_anything_is_sampled(
     with pytest.raises(UserError, match=r"28 of 30 rows fail their own grader: .*:1: Never says .*check_gold=false"):
         run_stage(recipe, resume=False)
     assert not (recipe_file.parent / "run").exists()
+
+
+def test_bad_rows_are_listed_one_to_a_line(
+    recipe_file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli.signal, "signal", lambda *_: None)
+    (recipe_file.parent / "bad.jsonl").write_text('{"messages": null}\n{"messages": []}\n')
+    assert cli.main(["check", str(recipe_file), f"data.sources.0.path={recipe_file.parent}/bad.jsonl"]) == 2
+    first, *others = capsys.readouterr().err.splitlines()
+    assert first == "error: 2 of 2 rows cannot be used; mend them or take them out:"
+    assert [line.partition(": ")[0] for line in others] == [f"  {recipe_file.parent}/bad.jsonl:{n}" for n in (1, 2)]
