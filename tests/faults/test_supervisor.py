@@ -33,10 +33,10 @@ calls = 0
 def hanging(attempt):
     global calls
     calls += 1
-    if calls == 8 * 4 + 1 and not Path("hung").exists():
+    if calls == 8 * 4 + 1 and not Path("hung-in-a-reward").exists():
         daemon = "import os, time; os.setsid(); os.fork() and os._exit(0); time.sleep(600)"
         subprocess.run([sys.executable, "-c", daemon], check=True)
-        Path("hung").touch()
+        Path("hung-in-a-reward").touch()
         time.sleep(600)
     return even(attempt)
 """
@@ -72,6 +72,13 @@ def beat_of(run: Path, step: int) -> dict[str, Any]:
 
 def daemons() -> list[int]:
     return [process.pid for process in psutil.process_iter() if "os.fork() and os._exit(0)" in str(_words(process))]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _words(process: psutil.Process) -> list[str]:
@@ -118,7 +125,7 @@ def test_a_job_with_a_dead_or_stopped_rank_ends_soon_and_goes_on_from_its_checkp
     ]
     os.kill(other, how)
     killed = time.monotonic()
-    while psutil.pid_exists(main_rank) and psutil.Process(main_rank).status() != psutil.STATUS_ZOMBIE:
+    while is_running(main_rank):
         assert time.monotonic() - killed < 120
         time.sleep(0.1)
     _, said = process.communicate(timeout=400)
