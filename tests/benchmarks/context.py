@@ -8,11 +8,10 @@ its context is extended (recipes/context/tiny.yaml). What is finished is not run
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 from haystack_model import haystack_tokenizer
+from stages import run_stage
 
 from posttrain.haystack import make_documents
 from posttrain.models.build import HybridShape, build_model
@@ -43,7 +42,7 @@ def main() -> None:
         root = args.out / f"seed{seed}"
         prepare(root, seed)
         for recipe in ("start", "tiny"):
-            posttrain("context", f"recipes/context/{recipe}.yaml", f"root={root}", f"seed={seed}")
+            run_stage("context", f"context/{recipe}", f"root={root}", f"seed={seed}")
     print_gates(args.out, args.seeds)
 
 
@@ -64,11 +63,6 @@ def prepare(root: Path, seed: int) -> None:
         )
         (root / f"{name}.jsonl").write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         start += count
-
-
-def posttrain(*command: str) -> None:
-    """One stage in a process of its own."""
-    subprocess.run([sys.executable, "-m", "posttrain", *command, "--resume", "--skip-finished"], check=True)
 
 
 def print_gates(out: Path, seeds: list[int]) -> None:

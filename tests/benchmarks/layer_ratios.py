@@ -11,8 +11,6 @@ of them.
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from dataclasses import replace
@@ -21,6 +19,7 @@ from typing import Any
 
 import torch
 from haystack_model import haystack_tokenizer
+from stages import run_stage
 
 from posttrain.models.attention import SEGMENTS
 from posttrain.models.build import HybridShape, build_model
@@ -71,9 +70,9 @@ def train_and_evaluate(out: Path, ratio: str, seed: int, tokenizer: Any, languag
     common, asked = [f"seed={seed}"], f"[{', '.join(languages)}]"
     run = out / name
     if not (run / "1024" / "model").is_dir():
-        posttrain(
+        run_stage(
             "context",
-            "recipes/context/layers.yaml",
+            "context/layers",
             *common,
             f"run={run}",
             f"model.path={start}",
@@ -82,28 +81,21 @@ def train_and_evaluate(out: Path, ratio: str, seed: int, tokenizer: Any, languag
             check=False,
         )
     reached = next(run / stage / "model" for stage in ("1024", "256") if (run / stage / "model").is_dir())
-    posttrain(
+    run_stage(
         "eval",
-        "recipes/context/eval.yaml",
+        "context/eval",
         *common,
         f"run={run}-eval",
         f"model.path={reached}",
         f"label={ratio}",
         f"benchmarks.0.args.languages={asked}",
         f"benchmarks.0.args.lengths=[{', '.join(map(str, LENGTHS))}]",
-        check=True,
     )
 
 
 def shape_of(ratio: str) -> HybridShape:
     """The model's sizes at a ratio."""
     return replace(SHAPE, local_layers=RATIOS[ratio])
-
-
-def posttrain(stage: str, recipe: str, *overrides: str, check: bool) -> None:
-    """One stage in a process of its own."""
-    command = [sys.executable, "-m", "posttrain", stage, recipe, *overrides, "--resume", "--skip-finished"]
-    subprocess.run(command, check=check)
 
 
 def runs_of(out: Path, ratio: str) -> list[Path]:

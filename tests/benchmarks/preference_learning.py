@@ -11,10 +11,10 @@ evaluated on 1,200 problems of the validation split. Runs that are there already
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from stages import run_stage
 
 from posttrain.demo.data import Sizes, write_data
 from posttrain.terminal import say
@@ -51,9 +51,8 @@ def learn(demo: Path, root: Path, seed: int) -> None:
     if not (root / "data").is_dir():
         write_data(root / "data", seed, Sizes(validation=1_200))
 
-    def posttrain(command: str, recipe: str, *overrides: str) -> None:
-        words = [sys.executable, "-m", "posttrain", command, f"recipes/demo/{recipe}.yaml", f"root={root}"]
-        subprocess.run([*words, f"seed={seed}", *overrides, "--resume", "--skip-finished"], check=True)
+    def posttrain(stage: str, recipe: str, *overrides: str) -> None:
+        run_stage(stage, f"demo/{recipe}", f"root={root}", f"seed={seed}", *overrides)
 
     def evaluate(name: str, model: Path) -> None:
         data = f"data.sources.0.path={root}/data/validation.jsonl"

@@ -10,10 +10,10 @@ picture are made of all of them.
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from stages import run_stage
 
 from posttrain.demo.data import Sizes, write_data
 from posttrain.demo.prepare import prepare
@@ -54,8 +54,9 @@ def train_and_evaluate(root: Path, ratio: float, seed: int) -> None:
     )
     batch = round(TOKENS_PER_STEP * rows_per_token)
     common = [f"root={root}", f"seed={seed}"]
-    posttrain(
+    run_stage(
         "sft",
+        "demo/sft",
         *common,
         f"run={run}",
         f"mixer.args.shares.reasoning={ratio}",
@@ -63,20 +64,15 @@ def train_and_evaluate(root: Path, ratio: float, seed: int) -> None:
         f"trainer.max_steps={round(TOKENS * rows_per_token / batch)}",
         "trainer.logging_steps=100",
     )
-    posttrain(
+    run_stage(
         "eval",
+        "demo/eval",
         *common,
         f"run={run}-eval",
         f"model.path={run}/model",
         f"label=ratio {ratio:g} seed {seed}",
         f"data.sources.0.path={root}/data/validation.jsonl",
     )
-
-
-def posttrain(stage: str, *overrides: str) -> None:
-    """The stage's demo recipe with other values."""
-    command = [sys.executable, "-m", "posttrain", stage, f"recipes/demo/{stage}.yaml", *overrides]
-    subprocess.run([*command, "--resume", "--skip-finished"], check=True)
 
 
 def figures(out: Path, ratio: float, decoding: str) -> list[dict[str, Any]]:

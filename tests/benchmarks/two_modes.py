@@ -10,11 +10,11 @@ the profile are in no training row.
 import argparse
 import json
 import random
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from stages import run_stage
 
 from posttrain.runs import write_text_atomically
 
@@ -76,9 +76,8 @@ def main() -> None:
     args = parser.parse_args()
     write_rows(args.out / "data")
 
-    def posttrain(command: str, recipe: str, *overrides: str) -> None:
-        words = [sys.executable, "-m", "posttrain", command, f"recipes/smollm2-135m/{recipe}.yaml", f"root={args.out}"]
-        subprocess.run([*words, *overrides, "--resume", "--skip-finished"], check=True)
+    def posttrain(stage: str, recipe: str, *overrides: str) -> None:
+        run_stage(stage, f"smollm2-135m/{recipe}", f"root={args.out}", *overrides)
 
     posttrain("sft", "sft", f"model.path={args.model}", *args.overrides)
     posttrain("eval", "profile", f"run={args.out}/profile-after", "label=after")

@@ -10,10 +10,10 @@ and one wordy, because without them the model gets next to none right. Pairs are
 import argparse
 import json
 import random
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+from stages import run_stage
 
 from posttrain.runs import write_text_atomically
 
@@ -74,9 +74,8 @@ def main() -> None:
     args = parser.parse_args()
     write_rows(args.out / "data")
 
-    def posttrain(command: str, recipe: str, *overrides: str) -> None:
-        words = [sys.executable, "-m", "posttrain", command, f"recipes/smollm2-135m/{recipe}.yaml", f"root={args.out}"]
-        subprocess.run([*words, *overrides, "--resume", "--skip-finished"], check=True)
+    def posttrain(stage: str, recipe: str, *overrides: str) -> None:
+        run_stage(stage, f"smollm2-135m/{recipe}", f"root={args.out}", *overrides)
 
     posttrain("eval", "eval", f"model.path={args.model}", f"run={args.out}/eval-before", "label=before")
     posttrain("pairs", "pairs", f"model.path={args.model}")
