@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain import __version__
-from posttrain.environment import prepare_environment
+from posttrain.environment import leave_process_group, prepare_environment
 from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 from posttrain.recipe import load_recipe, resolved_yaml
 from posttrain.runs import is_finished, require_writable
@@ -74,6 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.command == "rewards":
             return int(_load(REWARDS[args.what][0])(*args.words))
         _run(args)
+        leave_process_group()
     except UserError as error:
         lines = [f"error: {' '.join(str(error).split())}", *error.details]
         sys.stderr.write("\n  ".join(lines) + "\n")

@@ -1,7 +1,8 @@
-"""The environment variables that have to be set before the heavy libraries are imported."""
+"""What a process sets before the heavy libraries are imported, and what it leaves in order at its end."""
 
 import logging
 import os
+import sys
 import warnings
 
 DEFAULTS = {
@@ -42,3 +43,16 @@ def prepare_environment() -> None:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("vllm.triton_utils.importing").setLevel(logging.ERROR)  # speaks before vLLM's own level holds
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
+
+
+def leave_process_group() -> None:
+    """Of several processes each ends its threads of communication, to be called when all work is done.
+
+    Where they still run as the interpreter ends, some processes abort (SIGABRT, "terminate called without an active
+    exception"; seen with gloo, and told in pytorch#190489), and a finished run looks like a failed one.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "torch" in sys.modules:
+        from torch import distributed
+
+        if distributed.is_initialized():
+            distributed.destroy_process_group()

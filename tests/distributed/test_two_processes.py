@@ -19,6 +19,7 @@ Launch = Callable[..., Path]
 
 POSTTRAIN = ("-m", "posttrain")
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
+LEAVES_ITS_GROUP = (str(Path(__file__).with_name("leaves_its_group.py")),)
 STORED_ROLLOUTS = (str(Path(__file__).with_name("stored_rollouts.py")),)
 HALF_OF_4 = "trainer.per_device_train_batch_size=2"
 NOT_TWICE = "trainer.gradient_accumulation_steps=1"
@@ -204,7 +205,7 @@ PREF_METRICS = (
 def test_preference_averages_over_the_pairs_of_both_processes_and_ends_at_the_same_weights(
     launch: Launch, pref_alone: Path, model_folder: Path
 ) -> None:
-    run = launch(*TORCHRUN, *POSTTRAIN, "pref", "pref.yaml", HALF_OF_4, run="pref-ddp")
+    run = launch(*TORCHRUN, *LEAVES_ITS_GROUP, "pref", "pref.yaml", HALF_OF_4, run="pref-ddp")
     assert {name for line in metrics(pref_alone) for name in line} >= set(PREF_METRICS)
     assert_same_metrics(run, pref_alone, PREF_METRICS)
     assert_same_model(run, pref_alone, model_folder)

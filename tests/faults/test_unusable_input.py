@@ -66,8 +66,9 @@ def refusal(
         recipe = tmp_path / "recipe.yaml"
         recipe.write_text(f"stage: {stage}\nrun: run\nmodel: {{path: hollow}}\n{RECIPES[stage]}")
         assert cli.main([stage, str(recipe), *words]) == 2
-        (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
-        return str(line)
+        before, mark, said = capfd.readouterr().err.partition("error: ")
+        assert mark, before
+        return str(said)
 
     return run
 
