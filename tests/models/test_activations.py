@@ -70,7 +70,7 @@ def kept_by_one_layer(config_of: Any, rows: Rows, dtype: torch.dtype, attention:
 @pytest.mark.parametrize(
     "adapters",
     [None, Adapters(4), Adapters(4, are_float32=False), Adapters(4, frozenset({"q_proj", "v_proj"}))],
-    ids=str,
+    ids=["none", "all-linear", "all-linear-low-precision", "q-and-v"],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
