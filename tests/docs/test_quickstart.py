@@ -11,6 +11,7 @@ import pytest
 
 from posttrain import cli
 from tests.docs.markdown import PROJECT, blocks, commands_of, words
+from tests.docs.metrics_page import unnamed
 
 pytestmark = pytest.mark.slow
 ELSEWHERE = {
@@ -63,3 +64,8 @@ def test_every_step_leaves_what_the_page_says(mine: Path) -> None:
     samples = [json.loads(line) for line in (mine / "runs" / "rl" / "samples.jsonl").read_text().splitlines()]
     assert all(sample["verdicts"]["last_line"]["reason"] for sample in samples if not sample["outcome"])
     assert "RL" in (mine / "runs" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stage", ["sft", "rl"])
+def test_every_figure_that_is_logged_is_explained_in_the_docs(mine: Path, stage: str) -> None:
+    assert unnamed(mine / "runs" / stage, stage) == []
