@@ -34,23 +34,23 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(page: Path) -> list[str]:
-    """Every command of a page: of its ```bash blocks and of its indented lines."""
+    """Every command of a page: of its ```bash blocks and of its indented ones."""
     shell = "".join(block.text for block in blocks(page) if block.language == "bash")
     unfenced = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
-    indented = "".join(f"{line}\n" for line in re.findall(r"^ {4}(?=\S)(.+)$", unfenced, flags=re.MULTILINE))
+    indented = "".join(f"{line}\n" for line in re.findall(r"^ {4}(.+)$", unfenced, flags=re.MULTILINE))
     return commands_of(shell + indented)
 
 
 def commands_of(shell: str) -> list[str]:
-    """One by one, without comments, continued lines joined."""
+    """One by one, those of a list and of a pipe too; without comments, continued lines joined."""
     joined = re.sub(r"\\\n\s*", "", shell)
     uncommented = re.sub(r"(?m)(^|\s)#.*$", "", joined)
-    return [command.strip() for command in re.split(r"&&|;|\n", uncommented) if command.strip()]
+    return [command.strip() for command in re.split(r"&&|;|\||\n", uncommented) if command.strip()]
 
 
 def words(command: str) -> list[str]:
-    """A command without its variables (`A=1 posttrain ...`), as a shell would split it."""
-    split = shlex.split(command)
+    """A command as a shell would split it, without variables before it, where its output goes, and what is optional."""
+    split = shlex.split(re.sub(r"\s(>\s*\S+|\[[^\]]*\])", "", command))
     while split and re.fullmatch(r"[A-Z_]+=.*", split[0]):
         split.pop(0)
     return split
