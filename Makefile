@@ -48,7 +48,7 @@ format: setup
 
 # The site, in build/docs; a warning is an error, and so is a link that leads nowhere.
 docs: setup
-	PYTHONPATH=. $(BIN)/python docs/keys.py
+	$(BIN)/python docs/keys.py
 	$(BIN)/sphinx-build -c docs -W --keep-going -q -d build/doctrees . build/docs
 
 # Links to the outside, too; needs a network.

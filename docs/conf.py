@@ -38,6 +38,7 @@ html_static_path = ["style"]
 html_css_files = ["wide.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
+html_use_index = False
 html_show_copyright = False
 
 linkcheck_timeout = 20
@@ -50,7 +51,8 @@ def _contents(app: Sphinx, page: str, source: list[str]) -> None:
         return
     parts = re.split(r"^## (.+)$", source[0], flags=re.MULTILINE)
     for caption, text in zip(parts[1::2], parts[2::2], strict=True):
-        pages = [link.removesuffix(".md") for link in re.findall(r"^- .*?\]\(([^)]+)\)", text, flags=re.MULTILINE)]
+        links = re.findall(r"^- \[(.*?)\]\((.*?)\.md\)", text, flags=re.MULTILINE)
+        pages = [f"{title} <{link}>" for title, link in links]
         source[0] += "\n".join(["\n```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```\n"])
 
 

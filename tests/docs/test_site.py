@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from sphinx.cmd.build import main
 
 from tests.docs.markdown import PAGES, PROJECT
 
 pytestmark = pytest.mark.slow
-sphinx = pytest.importorskip("sphinx.cmd.build", reason="the extra `docs` is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def build(copy: Path) -> int:
     folders = ["-c", str(copy / "docs"), "-d", str(copy / "doctrees"), str(copy), str(copy / "build" / "docs")]
-    return int(sphinx.main(["-W", "--keep-going", "-q", *folders]))
+    return int(main(["-W", "--keep-going", "-q", *folders]))
 
 
 def test_site_has_every_page_formulas_and_nothing_from_a_network(
