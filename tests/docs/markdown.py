@@ -34,8 +34,10 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def commands(page: Path) -> list[str]:
-    """Every command of a page: of its ```bash blocks and of its indented ones."""
+    """Every command of a page: of its ```bash blocks, of indented ones, and behind the `$ ` of a terminal."""
     shell = "".join(block.text for block in blocks(page) if block.language == "bash")
+    shown = "".join(block.text for block in blocks(page) if block.language != "bash")
+    shell += "".join(f"{line}\n" for line in re.findall(r"^\$ (.+)$", shown, flags=re.MULTILINE))
     unfenced = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
     indented = "".join(f"{line}\n" for line in re.findall(r"^ {4}(.+)$", unfenced, flags=re.MULTILINE))
     return commands_of(shell + indented)

@@ -66,6 +66,8 @@ def test_every_command_is_run_or_has_a_reason() -> None:
 
 def test_every_reason_is_needed() -> None:
     assert [prefix for prefix in (*RUN, *NOT_RUN) if not any(starts(each, prefix) for each in COMMANDS)] == []
+    tests = re.findall(r"tests/\w+", " ".join(NOT_RUN.values()))
+    assert [folder for folder in tests if not any((PROJECT / folder).glob("test_*.py"))] == []
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if of_posttrain(each) is not None])
