@@ -25,7 +25,8 @@ HEAD = """\
 
 # Keys
 
-Every key that a recipe may have, by stage. In a file they are nested as usual; on the command line a key is its path:
+Every key that a recipe may have, by stage. A file begins with `stage:` and the name of its stage, and keys are nested
+as usual; on the command line a key is its path:
 
 ```bash
 posttrain check recipes/demo/sft.yaml data.max_length=256 data.sources.0.weight=2 trainer.learning_rate=1e-4
@@ -60,22 +61,19 @@ WORDS = {str: "text", int: "whole number", float: "number", bool: "`true`, `fals
 
 def page() -> str:
     """The whole page."""
-    sections: dict[type, None] = {}  # in the order in which they are first met
+    sections: list[type] = []  # grows with every table that names one
     common = [item for item in fields(Recipe) if item.name != "stage"]
     parts = [HEAD, f"\n## Every stage\n\n{_table(Recipe, common, sections)}"]
     for name, recipe in STAGES.items():
         own = fields(recipe)[len(fields(Recipe)) :]
         parts.append(f"\n## Stage {name}\n\n{_summary(recipe)}\n\n{_table(recipe, own, sections)}")
     parts.append("\n## Sections\n\nWhat several keys above consist of.\n")
-    done: set[type] = set()
-    while remaining := [section for section in sections if section not in done]:
-        for section in remaining:
-            table = _table(section, fields(section), sections)
-            parts.append(f"\n### {_heading(section)}\n\n{_summary(section)}\n\n{table}")
-            done.add(section)
-    own = [item for item in fields(AGAPOConfig) if item.name in AGAPOConfig.__annotations__]
-    free = [item for item in own if item.name not in SET_BY_THE_STAGE]
-    parts.append(TRAINER.format(agapo=_table(AGAPOConfig, free, sections), refused=_listed(NOT_IN_SIMPER)))
+    for section in sections:
+        table = _table(section, fields(section), sections)
+        parts.append(f"\n### {_heading(section)}\n\n{_summary(section)}\n\n{table}")
+    names = AGAPOConfig.__annotations__.keys() - SET_BY_THE_STAGE
+    agapo = [item for item in fields(AGAPOConfig) if item.name in names]
+    parts.append(TRAINER.format(agapo=_table(AGAPOConfig, agapo, sections), refused=_listed(NOT_IN_SIMPER)))
     return "".join(parts)
 
 
@@ -83,7 +81,7 @@ def _listed(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def _table(cls: type, items: Any, sections: dict[type, None]) -> str:
+def _table(cls: type, items: Any, sections: list[type]) -> str:
     types, meanings = get_type_hints(cls), _meanings(cls)
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for item in items:
@@ -122,7 +120,7 @@ def _heading(section: type) -> str:
     return " ".join([words[0], *(word if word.isupper() else word.lower() for word in words[1:])])
 
 
-def _type(type_: Any, item: "Field[Any]", sections: dict[type, None]) -> str:
+def _type(type_: Any, item: "Field[Any]", sections: list[type]) -> str:
     """What a value has to be: type, limit, and whether it may be null."""
     is_union = get_origin(type_) in (Union, UnionType)
     words = [_type_words(each, sections) for each in (get_args(type_) if is_union else [type_]) if each is not NoneType]
@@ -132,7 +130,7 @@ def _type(type_: Any, item: "Field[Any]", sections: dict[type, None]) -> str:
     return ", ".join(words) + (", or `null`" if is_union and NoneType in get_args(type_) else "")
 
 
-def _type_words(type_: Any, sections: dict[type, None]) -> str:
+def _type_words(type_: Any, sections: list[type]) -> str:
     origin, arguments = get_origin(type_), get_args(type_)
     if origin in (Union, UnionType):
         return " or ".join("`null`" if each is NoneType else _type_words(each, sections) for each in arguments)
@@ -143,8 +141,9 @@ def _type_words(type_: Any, sections: dict[type, None]) -> str:
     if origin is dict:
         return "mapping"
     if is_dataclass(type_):
-        sections.setdefault(type_)  # type: ignore[arg-type]
-        heading = _heading(type_)  # type: ignore[arg-type]
+        if type_ not in sections:
+            sections.append(type_)
+        heading = _heading(type_)
         return f"[{heading}](#{heading.lower().replace(' ', '-')})"
     return WORDS[type_]
 

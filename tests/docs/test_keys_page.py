@@ -35,7 +35,7 @@ def test_key_without_a_meaning_is_an_error() -> None:
 
     Section.__module__ = "posttrain.recipe.schema"
     with pytest.raises(ValueError, match=r"Section\.unknown has no line under Attributes"):
-        KEYS["_table"](Section, fields(Section), {})
+        KEYS["_table"](Section, fields(Section), [])
 
 
 def test_keys_that_the_pages_name_exist() -> None:
