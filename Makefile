@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 SEED   ?= 0
 ARGS   ?=
 
-.PHONY: setup demo test test-fast test-faults soak check format context sft filter rl pairs pref eval report \
+.PHONY: setup demo test test-fast test-faults soak check format docs docs-links context sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
         bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes bench-context bench-layers
 setup: $(VENV)/.installed
@@ -45,6 +45,15 @@ check: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The site, in build/docs; a warning is an error, and so is a link that leads nowhere.
+docs: setup
+	$(BIN)/python docs/keys.py
+	$(BIN)/sphinx-build -c docs -W --keep-going -q -d build/doctrees . build/docs
+
+# Links to the outside, too; needs a network.
+docs-links: setup
+	$(BIN)/sphinx-build -b linkcheck -c docs -q -d build/doctrees . build/linkcheck
 
 context sft filter rl pairs pref eval report: setup
 	@test -n "$(RECIPE)" || { echo "make $@ needs RECIPE=recipes/....yaml" >&2; exit 2; }

@@ -19,11 +19,16 @@ from posttrain.recipe.schema import (
 
 @dataclass(frozen=True, kw_only=True)
 class LengthStage:
-    """One rung of the ladder: it starts from the model of the one before, and its run folder is `run`/`name`.
+    """One rung of the ladder: it starts from the model of the one before.
 
-    `length`: the model's context from here on, and the longest row, in tokens. `rope_theta` and `rope_scaling` (a
-    `rope_type` of transformers with its keys) go into the model's configuration; null keeps what is there.
-    `limit_tokens`: trained on at most; `slice_tokens`: between two gates. `trainer`: keys that differ for this stage.
+    Attributes:
+        name: its run folder below `run`.
+        length: the model's context from here on, and the longest row, in tokens.
+        limit_tokens: trained on at most.
+        slice_tokens: trained on between two gates.
+        rope_theta: the base of RoPE from here on; null keeps what is there.
+        rope_scaling: a `rope_type` of transformers with its keys, from here on; null keeps what is there.
+        trainer: keys of `trainer` that differ for this stage.
     """
 
     name: str
@@ -39,9 +44,14 @@ class LengthStage:
 class DocumentsSection:
     """Long documents that are made here (`posttrain.haystack`), with what is asked for at every depth in turn.
 
-    `shortest`: share of the stage's length; documents are spread evenly, in equal ratios, from there to the whole of
-    it. `questions`: about each text, every reply trained. `num_needles`: in a text, where a task has several. `text`: a
-    file, folder or glob that takes the place of generated sentences.
+    Attributes:
+        tasks: of `posttrain.haystack`, in turn.
+        languages: in turn.
+        shortest: share of the stage's length; documents are spread evenly, in equal ratios, from there to the whole
+            of it.
+        questions: about each text, every reply trained.
+        num_needles: in a text, where a task has several.
+        text: a file, folder or glob that takes the place of generated sentences.
     """
 
     tasks: list[str] = field(default_factory=lambda: ["needle"], metadata=NOT_EMPTY)
@@ -54,9 +64,11 @@ class DocumentsSection:
 
 @dataclass(frozen=True, kw_only=True)
 class RowsSection(DataSection):
-    """The user's own rows, and their share of all tokens; what is longer than the stage is left out and counted.
+    """The user's own rows; what is longer than the stage is left out and counted.
 
-    `rejected_max_share`: of rows that cannot be used; with more of them the run does not start.
+    Attributes:
+        share: of all tokens.
+        rejected_max_share: of rows that cannot be used; with more of them the run does not start.
     """
 
     share: float = field(metadata=SHARE_ABOVE_0)
@@ -65,11 +77,20 @@ class RowsSection(DataSection):
 
 @dataclass(frozen=True, kw_only=True)
 class GateSection:
-    """When a stage may be left: once the share of right answers in every cell (task, length, depth) is `min_accuracy`.
+    """When a stage may be left: once every cell (task, length, depth) passes.
 
-    `lengths`: of the whole sequence, answer included, as shares of the stage's length. `depths`: of the needle, from 0,
-    the beginning, to 1. `samples_per_cell`: questions in each of the `languages`. `num_needles`, `text`: as in
-    `documents`; nothing that is asked here is ever asked in a document.
+    Nothing that is asked here is ever asked in a document.
+
+    Attributes:
+        min_accuracy: share of right answers that every cell needs.
+        samples_per_cell: questions in each of the `languages`.
+        lengths: of the whole sequence, answer included, as shares of the stage's length.
+        depths: of the needle, from 0, the beginning, to 1.
+        tasks: of `posttrain.haystack`.
+        languages: of the questions and their texts.
+        num_needles: as in `documents`.
+        text: as in `documents`.
+        max_new_tokens: of an answer.
     """
 
     min_accuracy: float = field(default=1.0, metadata=SHARE_ABOVE_0)
@@ -87,9 +108,17 @@ class GateSection:
 class ContextRecipe(Recipe):
     """Growing a model's context in stages, each of them left only when the gate's every cell passes.
 
-    `pack_tokens`: of one pack, which is one batch; null is the length of each stage. What `long` and `replay` (short
-    rows) leave of the tokens is `documents`. `validation`: short rows that are never trained; their loss may rise by
-    the share `max_short_regression` over that of the model the run started from. `trainer`: keys of `SFTConfig`.
+    Attributes:
+        model: what the first stage starts from.
+        stages: the ladder, shortest first.
+        pack_tokens: of one pack, which is one batch; null is the length of each stage.
+        documents: long documents made to measure: what `long` and `replay` leave of the tokens; null for none.
+        long: long rows of your own.
+        replay: short rows of your own, against forgetting.
+        gate: what has to be found before a stage is left.
+        validation: short rows that are never trained; their loss is watched.
+        max_short_regression: the share by which that loss may rise over that of the model the run started from.
+        trainer: keys of TRL's `SFTConfig`.
     """
 
     stage: Literal["context"] = "context"

@@ -37,8 +37,13 @@ SEED = {"limit": Limit("a number from 0 to 4294967295", lambda value: 0 <= value
 class ModelSection:
     """The model a stage starts from.
 
-    `chat_template` is the name of a built-in template or a file; null takes the model folder's own. `allow_pickle`:
-    read weights that are not safetensors, too, from a source that you trust.
+    Attributes:
+        path: a model folder, or the id of a model of the Hugging Face hub.
+        dtype: the type of the weights in memory.
+        attn_implementation: the attention: a name of transformers, or `segments`, which is ours; null lets the
+            device decide (docs/models.md).
+        chat_template: the name of a built-in template or a `.jinja` file; null takes the model folder's own.
+        allow_pickle: read weights that are not safetensors, too, from a source that you trust.
     """
 
     path: str
@@ -52,8 +57,16 @@ class ModelSection:
 class Source:
     """Data of one kind, and the columns it stands for where its rows do not have them.
 
-    `path`: a file (.jsonl, .jsonl.gz, .jsonl.zst, .json, .parquet), a folder or a glob of them, or a data set of the
-    Hugging Face hub as `hub:owner/name@commit`, of which `config` and `split` (null: train) name a part.
+    Attributes:
+        path: a file (.jsonl, .jsonl.gz, .jsonl.zst, .json, .parquet), a folder or a glob of them, or a data set of
+            the Hugging Face hub as `hub:owner/name@commit`.
+        config: the data set's configuration; for `hub:` paths only.
+        split: the data set's split, null: train; for `hub:` paths only.
+        name: what reports call it; null: made from the path.
+        mode: the mode of its rows; null: what each row says or shows.
+        domain: the domain of its rows.
+        language: the language of its rows.
+        weight: how fast it is drawn, beside the other sources of its mode and domain.
     """
 
     path: str
@@ -68,7 +81,11 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class DataSection:
-    """Where the rows come from."""
+    """Where the rows come from.
+
+    Attributes:
+        sources: the files, folders and data sets.
+    """
 
     sources: list[Source] = field(metadata=NOT_EMPTY)
 
@@ -77,12 +94,15 @@ class DataSection:
 class SFTDataSection(DataSection):
     """Where the rows come from, and what becomes of those that cannot be used: they are set aside, never cut.
 
-    `max_length`: the longest row in tokens, null for any. `too_long`: whether longer ones count as rejected (`reject`)
-    or are left out as a choice (`drop`). `rejected_max_share`: of all rows; with more rejected the run does not start.
-    `drop_duplicates`: leave out what says the same as an earlier row; else it is reported only.
-    `pack_tokens`: rows that follow each other are trained as packs of at most so many tokens, without padding and
-    without seeing each other; null trains padded batches of rows. `workers`: processes that encode, null for the cores;
-    small data is done before another process would have started.
+    Attributes:
+        max_length: the longest row in tokens; null: any.
+        too_long: whether longer rows count as rejected (`reject`) or are left out as a choice (`drop`).
+        rejected_max_share: of all rows; with more rejected the run does not start.
+        drop_duplicates: leave out what says the same as an earlier row; else it is reported only.
+        pack_tokens: rows that follow each other are trained as packs of at most so many tokens, without padding and
+            without seeing each other; null trains padded batches of rows.
+        workers: processes that encode, null for the cores; small data is done before another process would have
+            started.
     """
 
     max_length: int | None = field(default=None, metadata=AT_LEAST_ONE)
@@ -103,7 +123,12 @@ class ValidationSection(DataSection):
 
 @dataclass(frozen=True, kw_only=True)
 class MixerSection:
-    """The plugin (`pkg.mod:object`) that decides from which source the next row is drawn."""
+    """The plugin that decides from which source the next row is drawn.
+
+    Attributes:
+        use: the plugin as `package.module:object`.
+        args: what the plugin is made with (data_mixers/README.md).
+    """
 
     use: str
     args: Free = field(default_factory=dict)
@@ -111,7 +136,16 @@ class MixerSection:
 
 @dataclass(frozen=True, kw_only=True)
 class RewardSpec:
-    """One reward plugin, the rows it grades (`when`: column -> accepted values) and its weight in the sum."""
+    """One reward plugin, and which rows it grades.
+
+    Attributes:
+        use: the plugin as `package.module:object`.
+        args: what the plugin is made with (rewards/README.md).
+        when: the rows that it grades: column -> accepted values; empty: all.
+        weight: of its score in the sum; 0 only measures.
+        style: `attempt`, or `trl` for a function written for TRL.
+        name: in metrics and samples; null: the object's name.
+    """
 
     use: str
     args: Free = field(default_factory=dict)
@@ -125,9 +159,11 @@ class RewardSpec:
 class GradingSection:
     """How the rewards are run, and when they break too often (rewards/README.md says what becomes of an attempt).
 
-    `workers`: processes that grade, null for half of the cores; with 0 it is the stage's own process, where no time
-    limit holds and a reward that ends its process ends the run. `timeout_s`: wall time in seconds for all rewards of an
-    attempt together. `max_broken_share`: of a batch; above it the run stops (a batch of less than 20 counts as 20).
+    Attributes:
+        workers: processes that grade, null for half of the cores; with 0 it is the stage's own process, where no
+            time limit holds and a reward that ends its process ends the run.
+        timeout_s: wall time in seconds for all rewards of an attempt together.
+        max_broken_share: of a batch; above it the run stops (a batch of less than 20 counts as 20).
     """
 
     workers: int | None = field(default=None, metadata=NOT_NEGATIVE)
@@ -137,10 +173,14 @@ class GradingSection:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSection:
-    """What generates: its name, the longest sequence in tokens, sequences at a time, memory for the cache in GB.
+    """What generates.
 
-    `memory_gb` is for a CPU; on a GPU vLLM takes nine tenths of what there is. `tensor_parallel`: vLLM shares every
-    layer out over so many GPUs, for a model that does not fit on one.
+    Attributes:
+        name: `vllm`, or `transformers`, which starts at once and is slower.
+        max_model_len: the longest sequence in tokens; null: the model's context.
+        max_num_seqs: sequences at a time; null: the engine's own.
+        memory_gb: memory for the KV cache in GB, on a CPU; on a GPU vLLM takes nine tenths of what there is.
+        tensor_parallel: vLLM shares every layer out over so many GPUs, for a model that does not fit on one.
     """
 
     name: EngineName = "vllm"
@@ -152,10 +192,18 @@ class EngineSection:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """One way of sampling. Temperature 0 is greedy, `top_k` 0 is no limit, `mode` null is each row's own.
+    """One way of sampling.
 
-    `thinking_budget`: thinking that has not ended after so many tokens is closed by force and the answer follows, all
-    within `max_new_tokens`; null leaves it alone.
+    Attributes:
+        name: in tables of results.
+        mode: null: each row's own.
+        temperature: 0 is greedy.
+        top_p: the share of probability that is sampled from.
+        top_k: the number of tokens that is sampled from; 0: no limit.
+        max_new_tokens: of a response, thinking and answer together.
+        thinking_budget: thinking that has not ended after so many tokens is closed by force and the answer follows,
+            all within `max_new_tokens`; null leaves it alone.
+        samples: responses to each prompt.
     """
 
     name: str = ""
@@ -179,8 +227,11 @@ class FilterDecoding(Decoding):
 class KeepSection:
     """Which prompts the filter keeps: those whose share of right responses lies strictly between the bounds.
 
-    The default is the paper's (section 2.4.2): all but the prompts that are always answered right. With
-    `pass_rate_above: 0` those that never are go too (zero variance). Null is no bound.
+    The default is the paper's (section 2.4.2): all but the prompts that are always answered right.
+
+    Attributes:
+        pass_rate_above: with 0, prompts that are never answered right go too (zero variance); null: no bound.
+        pass_rate_below: with 1, prompts that are always answered right go; null: no bound.
     """
 
     pass_rate_above: float | None = field(default=None, metadata=SHARE_BELOW_1)
@@ -191,11 +242,18 @@ class KeepSection:
 class PairsSection:
     """How samples become pairs (paper section 2.4.3).
 
-    `pairs_per_query`: at most. `train_thinking`: of both sides; false trains the final answers alone. Stage 1 only, see
-    `shortest_correct`: `min_correct_share`, the share of a query's samples that has to be right before the shortest
-    right one is trusted; `min_length_ratio`, how many times longer than the chosen one a right answer is to be
-    rejected; `rejected_order` and `rejected_draw`, which of them are; `refuse_longer_chosen`, also against wrong ones.
-    `reuse_stage1`: the share of the final pairs that comes from `stage1` (a pairs.parquet).
+    Attributes:
+        builder: `shortest_correct` (stage 1) or `hybrid` (stage 2).
+        pairs_per_query: at most.
+        train_thinking: of both sides; false trains the final answers alone.
+        min_correct_share: stage 1: the share of a query's samples that has to be right before the shortest right
+            one is trusted.
+        min_length_ratio: stage 1: how many times longer than the chosen one a right answer is to be rejected.
+        rejected_order: stage 1: whether wrong or longer responses are rejected first.
+        rejected_draw: stage 1: which of those.
+        refuse_longer_chosen: stage 1: reject no wrong response that is shorter than the chosen one.
+        reuse_stage1: the share of the final pairs that comes from `stage1`.
+        stage1: the pairs.parquet of an earlier stage.
     """
 
     builder: Literal["shortest_correct", "hybrid"]
@@ -214,8 +272,20 @@ class PairsSection:
 class ShapeSection:
     """Sizes of a new model that differ from its preset's; null is the preset's.
 
-    `local_layers`: sliding layers before each global one, 0 for none. `sliding_window`: tokens that a sliding layer
-    sees, each itself included. `vocab_size`: rows of the embedding, at least the tokenizer's.
+    Attributes:
+        hidden_size: of the residual stream.
+        num_layers: all layers, sliding and global ones.
+        intermediate_size: of the feed-forward part.
+        num_heads: query heads of a layer.
+        num_kv_heads: key and value heads of a layer.
+        head_dim: numbers of a head.
+        sliding_window: tokens that a sliding layer sees, each itself included.
+        local_layers: sliding layers before each global one, 0 for none.
+        max_position_embeddings: the context in tokens.
+        rope_theta: the base of RoPE.
+        tie_word_embeddings: one matrix for embedding and head.
+        vocab_size: rows of the embedding, at least the tokenizer's.
+        initializer_range: standard deviation of the first weights.
     """
 
     hidden_size: int | None = field(default=None, metadata=AT_LEAST_ONE)
@@ -235,7 +305,13 @@ class ShapeSection:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportStage:
-    """One stage of the report: its run folder and, where it was evaluated, the run folder of the evaluation."""
+    """One stage of the report.
+
+    Attributes:
+        name: on the page.
+        run: its run folder.
+        eval: where it was evaluated, the run folder of the evaluation.
+    """
 
     name: str
     run: str
@@ -244,7 +320,14 @@ class ReportStage:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What every recipe says. `root` is a free word for `${root}/...` in the other values."""
+    """What every recipe says.
+
+    Attributes:
+        stage: which stage this is a recipe of.
+        root: a free word for `${root}/...` in the other values.
+        run: the run folder; a used one is refused.
+        seed: of all that is drawn.
+    """
 
     stage: str
     root: str = "."
@@ -254,7 +337,14 @@ class Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelRecipe(Recipe):
-    """A new, untrained model in `run`/model. `tokenizer`: a folder; null trains one on the demo's text."""
+    """A new, untrained model in `run`/model.
+
+    Attributes:
+        preset: whose sizes are taken.
+        shape: sizes that differ from them.
+        tokenizer: a folder; null trains one on the demo's text.
+        dtype: the type of the saved weights.
+    """
 
     stage: Literal["model"] = "model"
     preset: Literal["tiny", "exaone-4.0-1.2b", "exaone-4.0-32b"] = "tiny"
@@ -265,7 +355,16 @@ class ModelRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class SFTRecipe(Recipe):
-    """Supervised fine-tuning of both modes together; `trainer` holds keys of TRL's `SFTConfig`."""
+    """Supervised fine-tuning of both modes together.
+
+    Attributes:
+        model: what training starts from.
+        data: the rows, and what becomes of those that cannot be used.
+        validation: rows that are evaluated and never trained.
+        mixer: in which shares the sources are drawn.
+        trainer: keys of TRL's `SFTConfig`.
+        lora: keys of peft's `LoraConfig`; null trains all weights.
+    """
 
     stage: Literal["sft"] = "sft"
     model: ModelSection
@@ -280,7 +379,15 @@ class SFTRecipe(Recipe):
 class SamplingRecipe(Recipe):
     """What the stages say that sample from a model and grade the responses.
 
-    `chunk_size`: prompts that are sampled together and then written down; an interruption costs one chunk at most.
+    Attributes:
+        model: what samples.
+        data: the prompts.
+        engine: what generates.
+        decoding: how responses are sampled.
+        rewards: what grades them.
+        grading: how the rewards are run.
+        chunk_size: prompts that are sampled together and then written down; an interruption costs one chunk at
+            most.
     """
 
     model: ModelSection
@@ -296,7 +403,9 @@ class SamplingRecipe(Recipe):
 class FilterRecipe(SamplingRecipe):
     """Sampling from the model at every prompt, and keeping the prompts that RL can learn from.
 
-    `check_gold`: before anything is sampled, the gold answer of every row has to pass its own grader.
+    Attributes:
+        check_gold: before anything is sampled, the gold answer of every row has to pass its own grader.
+        keep: which prompts are kept.
     """
 
     stage: Literal["filter"] = "filter"
@@ -307,18 +416,32 @@ class FilterRecipe(SamplingRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class RefillSection:
-    """What to do when too few groups of a batch carry signal: sample further prompts, and go on with a warning."""
+    """What to do when too few groups of a batch carry signal: sample further prompts, and go on with a warning.
+
+    Attributes:
+        max_extra_batches: further batches of prompts that a step may sample; 0: none.
+        below: the share of a batch's groups with an advantage other than 0 below which it is refilled.
+    """
 
     max_extra_batches: int = field(default=0, metadata=NOT_NEGATIVE)
-    below: float = field(default=0.5, metadata=SHARE_ABOVE_0)  # share of a batch's groups
+    below: float = field(default=0.5, metadata=SHARE_ABOVE_0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RLRecipe(Recipe):
-    """AGAPO reinforcement learning; `trainer` holds keys of `AGAPOConfig`, which is a TRL `GRPOConfig`.
+    """AGAPO reinforcement learning.
 
-    `preset` gives those keys their defaults: `exaone-4.0` is the paper, `k-exaone` its successor.
-    `check_gold`: before weights are loaded, the gold answer of every row has to pass its own grader.
+    Attributes:
+        model: what training starts from, and the KL's reference.
+        data: the prompts, with their gold answers.
+        rewards: what grades the responses; right is what no reward calls wrong and at least one calls right.
+        grading: how the rewards are run.
+        check_gold: before weights are loaded, the gold answer of every row has to pass its own grader.
+        engine: what samples the rollouts.
+        preset: defaults of `trainer`: `exaone-4.0` is the paper, `k-exaone` its successor.
+        refill: what to do when too few groups carry signal.
+        trainer: keys of `AGAPOConfig`, which is a TRL `GRPOConfig`.
+        lora: keys of peft's `LoraConfig`; null trains all weights.
     """
 
     stage: Literal["rl"] = "rl"
@@ -338,8 +461,10 @@ class RLRecipe(Recipe):
 class PairsRecipe(SamplingRecipe):
     """Sampling from the model and building preference pairs.
 
-    `samples`: the folder of an earlier run of the same model, data and decoding, whose samples are graded and paired
-    anew; the model is then not loaded.
+    Attributes:
+        pairs: how samples become pairs.
+        samples: the folder of an earlier run of the same model, data and decoding, whose samples are graded and
+            paired anew; the model is then not loaded.
     """
 
     stage: Literal["pairs"] = "pairs"
@@ -349,11 +474,17 @@ class PairsRecipe(SamplingRecipe):
 
 @dataclass(frozen=True, kw_only=True)
 class PrefRecipe(Recipe):
-    """Preference learning; `trainer` holds keys of `SimPERConfig`, which is a TRL `DPOConfig` without what is DPO's.
+    """Preference learning. What the objective does not read may stay in the recipe.
 
-    `objective`: `simper`, the paper's, learns from the `pairs.parquet` files in `pairs`, and so do `dpo` and `simpo`,
-    TRL's own for comparison (then `trainer` holds keys of `DPOConfig` or `CPOConfig`). `group_simper` learns from all
-    responses of a query at once: from the `samples.parquet` in `samples`. What the objective does not read may stay.
+    Attributes:
+        model: what training starts from.
+        objective: `simper` is the paper's; `dpo` and `simpo` are TRL's own, for comparison; `group_simper` learns
+            from all responses to a query at once.
+        pairs: `pairs.parquet` files, for every objective but `group_simper`.
+        samples: `samples.parquet` folders, for `group_simper`.
+        trainer: keys of `SimPERConfig`, which is a TRL `DPOConfig` without what is DPO's; with `dpo` and `simpo` of
+            `DPOConfig` and `CPOConfig`.
+        lora: keys of peft's `LoraConfig`; null trains all weights.
     """
 
     stage: Literal["pref"] = "pref"
@@ -367,9 +498,13 @@ class PrefRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkSpec:
-    """Questions with the rewards that grade their answers: a benchmark in the box, or a plugin (`pkg.mod:object`).
+    """Questions with the rewards that grade their answers.
 
-    `name`: in the results, null for that of the benchmark. `rewards`: more of them, beside the benchmark's own.
+    Attributes:
+        use: a benchmark in the box by its name, or a plugin as `package.module:object`.
+        args: what the benchmark is made with (docs/evaluation.md).
+        name: in the results; null: that of the benchmark.
+        rewards: more of them, beside the benchmark's own.
     """
 
     use: str
@@ -380,13 +515,23 @@ class BenchmarkSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalRecipe(Recipe):
-    """Grading a model's answers to `data` (by `rewards`) and to `benchmarks`, under one or more decodings.
+    """Grading a model's answers to `data` and to `benchmarks`, under one or more decodings.
 
-    `thinking_budgets`: each reasoning decoding is tried with each of these budgets, null for none.
-    `check_gold`: before weights are loaded, the gold answer of every row has to pass its own grader.
-    `chunk_size`: questions that are answered together and then written down; an interruption costs one chunk at most.
-    `latency_questions`: are answered once more, one at a time, to time them.
-    `longest_text`: characters of a message, a thinking or an answer that samples.jsonl keeps, null for all.
+    Attributes:
+        label: what tables call the model.
+        model: what answers.
+        data: questions of your own.
+        engine: what generates.
+        decodings: each question is answered under each of these; `name` and `mode` are required here.
+        thinking_budgets: each reasoning decoding is tried with each of these budgets, null for none.
+        rewards: what grades the answers to `data`.
+        benchmarks: questions that come with their rewards.
+        grading: how the rewards are run.
+        check_gold: before weights are loaded, the gold answer of every row has to pass its own grader.
+        chunk_size: questions that are answered together and then written down; an interruption costs one chunk at
+            most.
+        latency_questions: are answered once more, one at a time, to time them.
+        longest_text: characters of a message, a thinking or an answer that samples.jsonl keeps; null: all.
     """
 
     stage: Literal["eval"] = "eval"
@@ -407,7 +552,12 @@ class EvalRecipe(Recipe):
 
 @dataclass(frozen=True, kw_only=True)
 class ReportRecipe(Recipe):
-    """One page about the runs of several stages."""
+    """One page about the runs of several stages.
+
+    Attributes:
+        title: of the page.
+        stages: in the order of the page.
+    """
 
     stage: Literal["report"] = "report"
     title: str

@@ -44,6 +44,10 @@ class AGAPOConfig(GRPOConfig):
         alarm_ess: effective sample size of the importance weights (1: all equal) below which one rings; None: never.
         alarm_grad_norm: how many times its usual size (median of 20 steps) the gradient norm may have; None: any.
         alarm_action: what an alarm does: `warn`, or `stop` the run.
+        beta: what the KL to the reference is multiplied by; 0 loads no reference.
+        num_generations: responses in a group, G in the paper.
+        vllm_mode: where vLLM samples: `colocate`, in the trainer's process, or `server`.
+        vllm_importance_sampling_correction: TRL's own correction; refused, as `importance_cap` is in its place.
     """
 
     all_wrong: AllWrong = field(default="penalize")

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.docs.metrics_page import unnamed
+
 pytestmark = pytest.mark.slow
 Posttrain = Callable[..., tuple[int, str, str]]
 
@@ -87,6 +89,11 @@ def test_trainer_leaves_metrics_of_every_step_and_a_model(
     assert all(keys | {"time", "grad_norm", "learning_rate"} <= line.keys() for line in lines)
     model = {path.name for path in (runs / name / "model").iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json", "chat_template.jinja"} <= model
+
+
+@pytest.mark.parametrize("name", ["sft", "rl", "pref-stage1"])
+def test_every_figure_that_is_logged_is_explained_in_the_docs(runs: Path, name: str) -> None:
+    assert unnamed(runs / name, COMMANDS[name][0]) == []
 
 
 def test_sft_learns_from_three_reasoning_tokens_to_two_others(runs: Path) -> None:
