@@ -35,7 +35,7 @@ TALK = {
     "serve": ("posttrain.talk.serve:run_serve", "serve a model with vLLM behind an OpenAI-compatible API", add_serve),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
-SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model")
+SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "recipes", "model")
 SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval", "context")
 REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
@@ -43,6 +43,7 @@ CHECK = "posttrain.check:check_recipe"
 CHECK_CONFIG = "posttrain.check_config:check_config"
 DEMO = "posttrain.demo.conductor:run_demo"
 DOCTOR = "posttrain.doctor:examine"
+RECIPES = "posttrain.authoring.recipes:copy_recipes"
 REWARDS = {
     "list": ("posttrain.authoring.listing:list_rewards", "the rewards that are there"),
     "new": ("posttrain.authoring.scaffold:new_reward", "write a reward and its test, to be changed into yours"),
@@ -110,6 +111,8 @@ def _run(args: argparse.Namespace) -> None:
     elif args.command == "doctor":
         prepare_environment()
         _load(DOCTOR)()
+    elif args.command == "recipes":
+        _load(RECIPES)(args.folder)
     elif args.command == "model":
         _model(args)
     elif args.command in TALK:
@@ -220,6 +223,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
+    recipes = commands.add_parser("recipes", help="copy the recipes that come with the package, to be changed")
+    recipes.add_argument("folder", type=Path, nargs="?", default=Path("recipes"), metavar="DIR")
     commands.add_parser("doctor", help="what this machine has, and how safely it runs a model's code")
     return parser
 

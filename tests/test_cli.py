@@ -39,7 +39,7 @@ def posttrain(*words: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     done = posttrain("--help")
     assert done.returncode == 0
-    for command in [*STAGES, *cli.TALK, "run", "check", "demo", "doctor"]:
+    for command in [*STAGES, *cli.TALK, "run", "check", "demo", "doctor", "recipes"]:
         assert f"\n    {command} " in done.stdout
 
 
@@ -263,7 +263,7 @@ def test_environment_keeps_what_the_user_set(monkeypatch: pytest.MonkeyPatch, ba
 def test_other_processes_of_a_launch_leave_the_work_to_the_first(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = {"demo": [], "doctor": [], "model": ["probe", "no_such_folder"]}
+    words = {"demo": [], "doctor": [], "recipes": [], "model": ["probe", "no_such_folder"]}
     arguments = [command, *words.get(command, ["no_such_recipe.yaml"])]
     monkeypatch.setenv("RANK", "1")
     assert cli.main(arguments) == 0
