@@ -72,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "run":
             return _supervise(args)
+        if args.command == "doctor":
+            return _examine(args)
         if args.command == "rewards":
             return int(_load(REWARDS[args.what][0])(*args.words))
         _run(args)
@@ -108,9 +110,6 @@ def _run(args: argparse.Namespace) -> None:
     elif args.command == "compare":
         prepare_environment()
         _load(COMPARE)(args.first, args.second, args.decodings and tuple(args.decodings))
-    elif args.command == "doctor":
-        prepare_environment()
-        _load(DOCTOR)()
     elif args.command == "recipes":
         _load(RECIPES)(args.folder)
     elif args.command == "model":
@@ -135,6 +134,12 @@ def _run(args: argparse.Namespace) -> None:
             require_writable(Path(recipe.run))
         prepare_environment()
         _load(STAGES[args.command][0])(recipe, resume="anyway" if args.resume_anyway else args.resume)
+
+
+def _examine(args: argparse.Namespace) -> int:
+    recipe = load_recipe(args.recipe, args.overrides) if args.recipe else None
+    prepare_environment()
+    return int(_load(DOCTOR)(recipe))
 
 
 def _supervise(args: argparse.Namespace) -> int:
@@ -225,7 +230,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
     recipes = commands.add_parser("recipes", help="copy the recipes that come with the package, to be changed")
     recipes.add_argument("folder", type=Path, nargs="?", default=Path("recipes"), metavar="DIR")
-    commands.add_parser("doctor", help="what this machine has, and how safely it runs a model's code")
+    doctor = commands.add_parser("doctor", help="what this machine has and lacks for a run, line by line")
+    _add_recipe(doctor, nargs="?")
     return parser
 
 
@@ -289,6 +295,6 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     convert.add_argument("--out", required=True, type=Path, metavar="DIR", help="the hybrid's folder")
 
 
-def _add_recipe(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", metavar="RECIPE", type=Path, help="a YAML file")
+def _add_recipe(command: argparse.ArgumentParser, *, nargs: str | None = None) -> None:
+    command.add_argument("recipe", metavar="RECIPE", type=Path, nargs=nargs, help="a YAML file")
     command.add_argument("overrides", metavar="key=value", nargs="*", help="change one value: section.key=value")
