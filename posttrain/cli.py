@@ -1,4 +1,7 @@
-"""The command line: parse the recipe first, import the heavy stage after, turn a user's mistake into one line."""
+"""The command line: parse the recipe first, import the heavy stage after, turn a user's mistake into one line.
+
+Recipes are imported by the functions that read one: `--help` would wait twice as long for OmegaConf as for all else.
+"""
 
 import argparse
 import errno
@@ -13,8 +16,6 @@ from typing import Any
 from posttrain import __version__
 from posttrain.environment import leave_process_group, prepare_environment
 from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
-from posttrain.recipe import load_recipe, resolved_yaml
-from posttrain.runs import is_finished, require_writable
 from posttrain.stacks import register_stacks
 from posttrain.talk.options import add_chat, add_generate, add_serve
 
@@ -99,6 +100,9 @@ def _preempt(*_: object) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    from posttrain.recipe import load_recipe, resolved_yaml
+    from posttrain.runs import is_finished, require_writable
+
     if args.command == "demo":
         prepare_environment()
         _load(DEMO)(args.root, args.seed)
@@ -137,12 +141,16 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _examine(args: argparse.Namespace) -> int:
+    from posttrain.recipe import load_recipe
+
     recipe = load_recipe(args.recipe, args.overrides) if args.recipe else None
     prepare_environment()
     return int(_load(DOCTOR)(recipe))
 
 
 def _supervise(args: argparse.Namespace) -> int:
+    from posttrain.recipe import load_recipe
+
     recipe = load_recipe(args.recipe, args.overrides)
     if recipe.stage not in SUPERVISED:
         raise UserError(f"{args.recipe} is for stage {recipe.stage}; need one of {', '.join(SUPERVISED)}")
@@ -153,6 +161,8 @@ def _supervise(args: argparse.Namespace) -> int:
 
 
 def _model(args: argparse.Namespace) -> None:
+    from posttrain.recipe import load_recipe
+
     if args.what == "new":
         recipe = load_recipe(args.recipe, args.overrides, stage="model")
         prepare_environment()
