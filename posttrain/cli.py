@@ -141,9 +141,11 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _examine(args: argparse.Namespace) -> int:
-    from posttrain.recipe import load_recipe
+    recipe = None
+    if args.recipe is not None:
+        from posttrain.recipe import load_recipe
 
-    recipe = load_recipe(args.recipe, args.overrides) if args.recipe else None
+        recipe = load_recipe(args.recipe, args.overrides)
     prepare_environment()
     return int(_load(DOCTOR)(recipe))
 
@@ -239,7 +241,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
     recipes = commands.add_parser("recipes", help="copy the recipes that come with the package, to be changed")
-    recipes.add_argument("folder", type=Path, nargs="?", default=Path("recipes"), metavar="DIR")
+    recipes.add_argument(
+        "folder", type=Path, nargs="?", default=Path("recipes"), metavar="DIR", help="(default: recipes)"
+    )
     doctor = commands.add_parser("doctor", help="what this machine has and lacks for a run, line by line")
     _add_recipe(doctor, nargs="?")
     return parser

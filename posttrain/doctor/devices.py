@@ -64,10 +64,13 @@ def judge_devices(devices: Devices) -> Iterator[Finding]:
         yield warning("devices", "CPU only", advice)
     elif devices.cuda is None:
         found = f"NVIDIA driver {devices.driver}, but torch is a build for CPUs"
-        yield fix("devices", found, "install torch, of the same version, from an index of CUDA builds")
+        yield fix("devices", found, "install the same version of torch as a CUDA build (https://pytorch.org)")
     else:
         found = f"NVIDIA driver {devices.driver}, which torch for CUDA {devices.cuda} cannot use"
-        advice = "see that nvidia-smi lists the GPUs, that CUDA_VISIBLE_DEVICES is not empty, and update the driver"
+        advice = (
+            "see that nvidia-smi lists the GPUs (in Docker: --gpus all) and that CUDA_VISIBLE_DEVICES is not empty; "
+            "else update the driver"
+        )
         yield fix("devices", found, advice)
 
 

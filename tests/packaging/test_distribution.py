@@ -5,10 +5,12 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from posttrain import __version__
 
@@ -115,6 +117,13 @@ def test_installed_command_and_packages_are_those_of_the_wheel(site: Path, tmp_p
     code = f"import {', '.join(PACKAGES)}; print({', '.join(f'{name}.__file__' for name in PACKAGES)})"
     places = run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(site)).split()
     assert places == [f"{site}/{name}/__init__.py" for name in PACKAGES]
+
+
+def test_installed_package_knows_the_versions_that_the_project_file_asks_for(site: Path, tmp_path: Path) -> None:
+    code = "from importlib.metadata import requires; print(*requires('posttrain'), sep='\\n')"
+    told = run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(site)).splitlines()
+    asked = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    assert {str(Requirement(text)) for text in asked} == {str(Requirement(text)) for text in told if ";" not in text}
 
 
 def test_installed_package_writes_its_recipes_and_checks_one(site: Path, tmp_path: Path) -> None:
