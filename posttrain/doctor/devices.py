@@ -44,7 +44,7 @@ def check_devices() -> Iterator[Finding]:
     try:
         torch = import_module("torch")
     except (ImportError, OSError) as error:
-        yield fix("devices", f"torch cannot be imported ({error})", "pip install --force-reinstall torch, as pinned")
+        yield fix("devices", f"torch cannot be imported ({error})", "install it again, as pinned in requirements.lock")
     else:
         yield from judge_devices(_look(torch))
     yield judge_cores(len(os.sched_getaffinity(0)), os.cpu_count() or 1)
