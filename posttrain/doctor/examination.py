@@ -43,7 +43,8 @@ def findings(name: str, *arguments: Any) -> Iterator[Finding]:
     try:
         yield from getattr(import_module(f"posttrain.doctor.{name}"), f"check_{name}")(*arguments)
     except ImportError as error:
-        yield fix(name, f"could not be looked at: {error}", "install posttrain again, with what it asks for; in a checkout: make setup")
+        advice = "install posttrain again, with what it asks for; in a checkout: make setup"
+        yield fix(name, f"could not be looked at: {error}", advice)
     except Exception as error:  # noqa: BLE001  the border to a machine of which nothing is known
         told = f"could not be looked at: {type(error).__name__}: {error}"
         yield warning(name, told, "the other lines do not depend on it; please report this one")

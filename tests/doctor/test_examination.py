@@ -113,18 +113,24 @@ def test_a_command_to_copy_is_never_cut(monkeypatch: pytest.MonkeyPatch, capsys:
     assert f" {path}\n" in capsys.readouterr().out
 
 
-def test_with_a_recipe_it_looks_at_its_judge_and_its_disk(
+def test_with_a_recipe_it_looks_at_its_engine_disk_judge_and_trackers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    recipe = tmp_path / "eval.yaml"
+    path = tmp_path / "eval.yaml"
     judge = f"{{url: '{URL}', model: m, folder: {tmp_path}}}"
-    recipe.write_text(
+    path.write_text(
         f"stage: eval\nrun: {tmp_path / 'run'}\nlabel: x\nmodel: {{path: base}}\ndata: {{sources: [{{path: a}}]}}\n"
         "decodings: [{name: x, mode: reasoning, temperature: 0.0, max_new_tokens: 8}]\n"
         f"rewards:\n  - {{use: 'rewards.science_answer:ScienceAnswer', args: {{judge: {judge}}}}}\n"
     )
-    assert examine(load_recipe(recipe)) == 1
+    recipe, sampling = load_recipe(path), load_recipe(path, ["engine.name=transformers"])
+    checks = examination._checks(recipe)
+    assert checks.keys() - examination._checks(None).keys() == {"endpoints", "trackers"}
+    assert checks["kernels"] == (True,)
+    assert examination._checks(sampling)["kernels"] == (False,)
+
+    monkeypatch.setattr(examination, "_checks", lambda _: {name: checks[name] for name in ("disk", "endpoints")})
+    assert examine(recipe) == 1
     said = capsys.readouterr().out
     assert re.search(rf"^fix +judge +m at {URL}:", said, re.MULTILINE)
     assert f"{tmp_path / 'run'}:" in said
