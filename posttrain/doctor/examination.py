@@ -59,12 +59,18 @@ def _checks(recipe: "AnyRecipe | None") -> dict[str, tuple[Any, ...]]:
         "devices": (),
         "memory": (),
         "kernels": ("vllm" in (engine, getattr(engine, "name", None)),),
-        "sandbox": (),
+        "sandbox": (_runs_code(recipe),),
         "disk": (runs,),
         "limits": (),
         "network": (),
         **({} if recipe is None else {"endpoints": (recipe,), "trackers": (recipe,)}),
     }
+
+
+def _runs_code(recipe: "AnyRecipe | None") -> bool:
+    """Whether the model's answers are run."""
+    specs = [*getattr(recipe, "rewards", []), *getattr(recipe, "benchmarks", [])]
+    return any(spec.use.startswith(("rewards.code_tests:", "human_eval")) for spec in specs)
 
 
 def _lines(finding: Finding) -> str:

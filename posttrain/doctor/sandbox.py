@@ -10,12 +10,16 @@ from rewards._sandbox.process import Tier
 from rewards._sandbox.tiers import ADVICE, fault
 
 
-def check_sandbox() -> Iterator[Finding]:
-    """The best tier that this machine gives."""
-    yield judge_sandbox({tier: fault(tier) for tier in ADVICE})
+def check_sandbox(is_needed: bool) -> Iterator[Finding]:
+    """The best tier that this machine gives.
+
+    Args:
+        is_needed: whether a recipe has a model's code run.
+    """
+    yield judge_sandbox({tier: fault(tier) for tier in ADVICE}, is_needed=is_needed)
 
 
-def judge_sandbox(faults: Mapping[Tier, str | None]) -> Finding:
+def judge_sandbox(faults: Mapping[Tier, str | None], *, is_needed: bool) -> Finding:
     """What `code_tests` does here, and how to do better; `faults`: why a tier is not given, None where it is."""
     if faults[Tier.BUBBLEWRAP] is None:
         return ok("sandbox", f"A, the better of two: {_bubblewrap()} and seccomp")
@@ -23,7 +27,8 @@ def judge_sandbox(faults: Mapping[Tier, str | None]) -> Finding:
         found = f"B: Landlock ABI {abi_version()} and seccomp; not A: {faults[Tier.BUBBLEWRAP]}"
         return warning("sandbox", found, f"for A {ADVICE[Tier.BUBBLEWRAP]}")
     found = f"none, so code_tests refuses to run; not A: {faults[Tier.BUBBLEWRAP]}; not B: {faults[Tier.LANDLOCK]}"
-    return fix("sandbox", found, "; or ".join(ADVICE.values()))
+    say = fix if is_needed else warning
+    return say("sandbox", found, "; or ".join(ADVICE.values()))
 
 
 def _bubblewrap() -> str:

@@ -128,6 +128,10 @@ def test_with_a_recipe_it_looks_at_its_engine_disk_judge_and_trackers(
     assert checks.keys() - examination._checks(None).keys() == {"endpoints", "trackers"}
     assert checks["kernels"] == (True,)
     assert examination._checks(sampling)["kernels"] == (False,)
+    assert checks["sandbox"] == (False,)
+    code = load_recipe(path, ["rewards=[{use: rewards.code_tests:CodeTests}]"])
+    benchmark = load_recipe(path, ["benchmarks=[{use: human_eval}]"])
+    assert examination._checks(code)["sandbox"] == examination._checks(benchmark)["sandbox"] == (True,)
 
     monkeypatch.setattr(examination, "_checks", lambda _: {name: checks[name] for name in ("disk", "endpoints")})
     assert examine(recipe) == 1

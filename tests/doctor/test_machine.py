@@ -96,23 +96,26 @@ def test_kernels(finding: Finding, state: str, told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("faults", "state", "told"),
+    ("faults", "is_needed", "state", "told"),
     [
-        ({Tier.BUBBLEWRAP: None, Tier.LANDLOCK: None}, "ok", ["A, the better"]),
+        ({Tier.BUBBLEWRAP: None, Tier.LANDLOCK: None}, True, "ok", ["A, the better"]),
         (
             {Tier.BUBBLEWRAP: "no bwrap", Tier.LANDLOCK: None},
+            True,
             "warning",
             ["B: Landlock", "not A: no bwrap", "apt install", "seccomp=unconfined", "Ubuntu 24.04"],
         ),
         (
             {Tier.BUBBLEWRAP: "no bwrap", Tier.LANDLOCK: "old kernel"},
+            True,
             "fix",
             ["refuses", "not A: no bwrap", "not B: old kernel", "apt install", "Landlock among"],
         ),
+        ({Tier.BUBBLEWRAP: "no bwrap", Tier.LANDLOCK: "old kernel"}, False, "warning", ["refuses"]),
     ],
 )
-def test_sandbox(faults: dict[Tier, str | None], state: str, told: list[str]) -> None:
-    finding = judge_sandbox(faults)
+def test_sandbox(faults: dict[Tier, str | None], is_needed: bool, state: str, told: list[str]) -> None:
+    finding = judge_sandbox(faults, is_needed=is_needed)
     assert finding.state == state
     for words in told:
         assert words in f"{finding.found}; {finding.advice}"

@@ -1,8 +1,11 @@
 """What `pyproject.toml` says agrees with the files beside it."""
 
+import ast
 import re
+import sys
 import tomllib
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -49,6 +52,25 @@ def test_lock_pins_optional_packages_within_their_range_where_it_has_them(extra:
         locked = LOCKED.get(canonicalize_name(requirement.name))
         assert locked is None or requirement.specifier.contains(locked)
         assert locked is not None or extra != "dev", requirement.name
+
+
+def test_every_package_that_is_imported_is_asked_for() -> None:
+    """Not left to another package that happens to bring it."""
+    asked = {canonicalize_name(requirement.name) for requirement in chain(REQUIREMENTS, *OPTIONAL.values())}
+    distributions = packages_distributions()
+    ours = ("posttrain", "rewards", "data_mixers")
+    files = [file for package in ours for file in (PROJECT / package).rglob("*.py")]
+    for name in {name for file in files for name in imported_by(file)} - sys.stdlib_module_names - set(ours):
+        brought_by = {canonicalize_name(distribution) for distribution in distributions.get(name, [name])}
+        assert brought_by & asked, name
+
+
+def imported_by(file: Path) -> set[str]:
+    """The packages that a file imports, anywhere in it."""
+    nodes = list(ast.walk(ast.parse(file.read_text(encoding="utf-8"))))
+    names = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    names += [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    return {name.partition(".")[0] for name in names}
 
 
 def test_the_command_is_the_one_that_is_declared() -> None:
