@@ -13,6 +13,7 @@ LEAST = GIB
 COMFORTABLE = 20 * GIB  # a checkpoint of a 1.2 B model with its optimizer takes 17 GB in float32
 SHARED_MEMORY = Path("/dev/shm")
 LEAST_SHARED = GIB
+MOVE = "move it: run=FOLDER, HF_HOME=FOLDER or TMPDIR=FOLDER"
 
 
 def check_disk(runs: Path) -> Iterator[Finding]:
@@ -36,17 +37,14 @@ def check_place(what: str, place: Path) -> Finding:
     """Whether there is room, and it can be written to; a folder that is not there yet would be made."""
     place = place.absolute()
     folder = next(above for above in (place, *place.parents) if above.is_dir())
-    move = "make room, or move it: run=FOLDER, HF_HOME=FOLDER or TMPDIR=FOLDER"
     if not os.access(folder, os.W_OK | os.X_OK):
-        return fix(
-            what, f"{place}: {folder} cannot be written to", f"chown or chmod it{move.removeprefix('make room')}"
-        )
+        return fix(what, f"{place}: {folder} cannot be written to", f"chown or chmod it, or {MOVE}")
     free = shutil.disk_usage(folder).free
     found = f"{place}: {free / GIB:.1f} GiB free"
     if free < LEAST:
-        return fix(what, found, move)
+        return fix(what, found, f"make room, or {MOVE}")
     if free < COMFORTABLE:
-        return warning(what, found, f"a checkpoint of a 1.2 B model takes 17 GB; {move}")
+        return warning(what, found, f"a checkpoint of a 1.2 B model takes 17 GB: make room, or {MOVE}")
     return ok(what, found)
 
 

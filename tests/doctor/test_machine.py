@@ -1,6 +1,7 @@
 """Devices, memory, kernels, sandbox and limits: what other machines would be told."""
 
 import resource
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_this_machine_has_cores_and_a_device() -> None:
 
 
 def test_torch_that_cannot_be_imported_is_to_be_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
     first, *_ = check_devices()
     assert (first.state, first.what) == ("fix", "devices")
     assert "torch cannot be imported" in first.found
