@@ -1,4 +1,7 @@
-"""The command line: parse the recipe first, import the heavy stage after, turn a user's mistake into one line."""
+"""The command line: parse the recipe first, import the heavy stage after, turn a user's mistake into one line.
+
+Recipes are imported by the functions that read one: `--help` would wait twice as long for OmegaConf as for all else.
+"""
 
 import argparse
 import errno
@@ -13,8 +16,6 @@ from typing import Any
 from posttrain import __version__
 from posttrain.environment import leave_process_group, prepare_environment
 from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
-from posttrain.recipe import load_recipe, resolved_yaml
-from posttrain.runs import is_finished, require_writable
 from posttrain.stacks import register_stacks
 from posttrain.talk.options import add_chat, add_generate, add_serve
 
@@ -35,7 +36,7 @@ TALK = {
     "serve": ("posttrain.talk.serve:run_serve", "serve a model with vLLM behind an OpenAI-compatible API", add_serve),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
-SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model")
+SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "recipes", "model")
 SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval", "context")
 REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
@@ -43,6 +44,7 @@ CHECK = "posttrain.check:check_recipe"
 CHECK_CONFIG = "posttrain.check_config:check_config"
 DEMO = "posttrain.demo.conductor:run_demo"
 DOCTOR = "posttrain.doctor:examine"
+RECIPES = "posttrain.authoring.recipes:copy_recipes"
 REWARDS = {
     "list": ("posttrain.authoring.listing:list_rewards", "the rewards that are there"),
     "new": ("posttrain.authoring.scaffold:new_reward", "write a reward and its test, to be changed into yours"),
@@ -71,6 +73,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.command == "run":
             return _supervise(args)
+        if args.command == "doctor":
+            return _examine(args)
         if args.command == "rewards":
             return int(_load(REWARDS[args.what][0])(*args.words))
         _run(args)
@@ -96,6 +100,9 @@ def _preempt(*_: object) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
+    from posttrain.recipe import load_recipe, resolved_yaml
+    from posttrain.runs import is_finished, require_writable
+
     if args.command == "demo":
         prepare_environment()
         _load(DEMO)(args.root, args.seed)
@@ -107,9 +114,8 @@ def _run(args: argparse.Namespace) -> None:
     elif args.command == "compare":
         prepare_environment()
         _load(COMPARE)(args.first, args.second, args.decodings and tuple(args.decodings))
-    elif args.command == "doctor":
-        prepare_environment()
-        _load(DOCTOR)()
+    elif args.command == "recipes":
+        _load(RECIPES)(args.folder)
     elif args.command == "model":
         _model(args)
     elif args.command in TALK:
@@ -134,7 +140,19 @@ def _run(args: argparse.Namespace) -> None:
         _load(STAGES[args.command][0])(recipe, resume="anyway" if args.resume_anyway else args.resume)
 
 
+def _examine(args: argparse.Namespace) -> int:
+    recipe = None
+    if args.recipe is not None:
+        from posttrain.recipe import load_recipe
+
+        recipe = load_recipe(args.recipe, args.overrides)
+    prepare_environment()
+    return int(_load(DOCTOR)(recipe))
+
+
 def _supervise(args: argparse.Namespace) -> int:
+    from posttrain.recipe import load_recipe
+
     recipe = load_recipe(args.recipe, args.overrides)
     if recipe.stage not in SUPERVISED:
         raise UserError(f"{args.recipe} is for stage {recipe.stage}; need one of {', '.join(SUPERVISED)}")
@@ -145,6 +163,8 @@ def _supervise(args: argparse.Namespace) -> int:
 
 
 def _model(args: argparse.Namespace) -> None:
+    from posttrain.recipe import load_recipe
+
     if args.what == "new":
         recipe = load_recipe(args.recipe, args.overrides, stage="model")
         prepare_environment()
@@ -220,7 +240,12 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
-    commands.add_parser("doctor", help="what this machine has, and how safely it runs a model's code")
+    recipes = commands.add_parser("recipes", help="copy the recipes that come with the package, to be changed")
+    recipes.add_argument(
+        "folder", type=Path, nargs="?", default=Path("recipes"), metavar="DIR", help="(default: recipes)"
+    )
+    doctor = commands.add_parser("doctor", help="what this machine has and lacks for a run, line by line")
+    _add_recipe(doctor, nargs="?")
     return parser
 
 
@@ -284,6 +309,6 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     convert.add_argument("--out", required=True, type=Path, metavar="DIR", help="the hybrid's folder")
 
 
-def _add_recipe(command: argparse.ArgumentParser) -> None:
-    command.add_argument("recipe", metavar="RECIPE", type=Path, help="a YAML file")
+def _add_recipe(command: argparse.ArgumentParser, *, nargs: str | None = None) -> None:
+    command.add_argument("recipe", metavar="RECIPE", type=Path, nargs=nargs, help="a YAML file")
     command.add_argument("overrides", metavar="key=value", nargs="*", help="change one value: section.key=value")

@@ -10,9 +10,10 @@ from rich.markup import escape
 
 from posttrain.demo.prepare import prepare
 from posttrain.errors import UserError
+from posttrain.recipe import SHIPPED
 from posttrain.terminal import say
 
-RECIPES = Path("recipes/demo")
+RECIPES = SHIPPED / "demo"
 # (what it is, command, recipe, overrides)
 STEPS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("unified SFT", "sft", "sft", ()),
@@ -44,10 +45,8 @@ def run_demo(root: Path, seed: int) -> None:
     """Run every step; finished ones are skipped and an unfinished one goes on, so calling it again continues.
 
     Raises:
-        UserError: the recipes are not below the working directory, or a step failed.
+        UserError: a step failed.
     """
-    if not (RECIPES / "sft.yaml").is_file():
-        raise UserError(f"{RECIPES} is not here; run the demo from the project's folder (make demo)")
     began = time.monotonic()
     say(f"[bold]demo[/bold]  seed {seed}, folder {escape(str(root))}")
     say(f"[bold]0/{len(STEPS)}  data, tokenizer and tiny model[/bold]")

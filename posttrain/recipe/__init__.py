@@ -4,6 +4,7 @@
 - `load`: from a file and `key=value` overrides to a checked recipe, and back to YAML
 - `checks`: what a type cannot express
 - `hub_path`: how a source names a data set of the Hugging Face hub
+- `shipped`: where the recipes of the package are
 - `config`: the free `trainer:` and `lora:` sections, handed to the config class of the library that owns them
 """
 
@@ -40,9 +41,11 @@ from posttrain.recipe.schema import (
     ShapeSection,
     Source,
 )
+from posttrain.recipe.shipped import SHIPPED
 from posttrain.recipe.stages import STAGES, AnyRecipe
 
 __all__ = [
+    "SHIPPED",
     "STAGES",
     "AnyRecipe",
     "BenchmarkSpec",
