@@ -80,6 +80,7 @@ class Run:
         self._unlock: Callable[[], object] = lambda: None
         self._recipe_yaml = ""
         self._in_spite_of_differences = False
+        self._is_taken_up = False
 
     @classmethod
     def start(
@@ -127,7 +128,8 @@ class Run:
         run = cls(folder, old or new)
         run._lock()
         run._in_spite_of_differences = resume == "anyway"
-        run._begin(recipe_yaml, is_resumed=old is not None, despite=changed)
+        run._is_taken_up = old is not None
+        run._begin(recipe_yaml, despite=changed)
         return run
 
     @property
@@ -181,6 +183,8 @@ class Run:
     def choose_checkpoint(self, layout: dict[str, Any]) -> GoingOn:
         """The newest whole checkpoint; damaged ones on the way get another name. For the main process.
 
+        A run that begins has none, and nothing to say of that.
+
         Args:
             layout: how the state is shared out now: `world_size` and `sharding`.
 
@@ -188,6 +192,8 @@ class Run:
             UserError: the checkpoint is of another run, or checkpoints exist and none is whole; not when it goes on
                 anyway.
         """
+        if not self._is_taken_up:
+            return GoingOn(None, [], [])
         found = find_checkpoint(self.checkpoints, self.facts() | layout)
         self._accept(found.differences)
         return found
@@ -213,10 +219,10 @@ class Run:
                     self._close("failed", {"error": f"{type(error).__name__}: {error}"})
         self._unlock()
 
-    def _begin(self, recipe_yaml: str, *, is_resumed: bool, despite: list[str]) -> None:
+    def _begin(self, recipe_yaml: str, *, despite: list[str]) -> None:
         assert self._manifest is not None
         self._recipe_yaml = recipe_yaml
-        if is_resumed:
+        if self._is_taken_up:
             again = {"at": now(), "git_revision": git_revision(), "versions": installed_versions()}
             self._manifest["resumed"].append(again | ({"despite": despite} if despite else {}))
             self._manifest["notes"].pop("error", None)

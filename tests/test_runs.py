@@ -180,6 +180,15 @@ def test_finished_run_is_always_refused(folder: Path, data: Path) -> None:
         assert "run=" in message
 
 
+def test_only_a_run_that_is_taken_up_tells_where_it_goes_on(folder: Path, data: Path) -> None:
+    layout = {"world_size": 1, "sharding": None}
+    with pytest.raises(KeyboardInterrupt), started(folder, data, resume=True) as run:
+        assert run.choose_checkpoint(layout).notices == []
+        raise KeyboardInterrupt
+    with started(folder, data, resume=True) as run:
+        assert run.choose_checkpoint(layout).notices == ["there is no whole checkpoint: beginning again"]
+
+
 def test_unfinished_run_is_refused_with_a_word_on_resume(folder: Path, data: Path) -> None:
     stopped(folder, data)
     message = refusal(folder, data)
