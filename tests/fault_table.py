@@ -56,6 +56,15 @@ FAULTS = {
     26: Fault("read-only folder, two runs in one folder, clock set back", "unguarded (from the source)"),
 }
 
+_SAMPLING = ("pairs", "filter", "eval")
+_NO_REWARDS = ("sft", "pref", "context")
+# Where a fault cannot be: stages that sample have no updates and no checkpoints and are one process; SFT, preference
+# learning and the context stage have no rewards, no gold and no engine of their own.
+NOWHERE = {
+    **dict.fromkeys((4, 5, 6, 7, 8, 9, 24, 25), _SAMPLING),
+    **dict.fromkeys((10, 11, 12, 13, 14, 15, 16, 20), _NO_REWARDS),
+}
+
 
 class FaultTable:
     """Collects the outcomes of the tests marked `fault`."""
@@ -99,12 +108,14 @@ class FaultTable:
         return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header), *rows))
 
     def _verdict(self, number: int, stage: str) -> str:
-        """`ok 3`: all three tests passed; `FAILED 1/3`; `skipped`: none ran; empty: there is none."""
+        """`ok 3`: all three tests passed; `FAILED 1/3`; `skipped`: none ran; `–`: cannot be; empty: no test."""
         counts = self._outcomes.get((number, stage), Counter())
         ran = counts["passed"] + counts["failed"]
         if counts["failed"]:
             return f"FAILED {counts['failed']}/{ran}"
-        return f"ok {ran}" if ran else "skipped" if counts["skipped"] else ""
+        if ran:
+            return f"ok {ran}"
+        return "skipped" if counts["skipped"] else "–" if stage in NOWHERE.get(number, ()) else ""
 
 
 _TABLE = pytest.StashKey[FaultTable]()

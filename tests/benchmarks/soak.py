@@ -135,6 +135,8 @@ def under_fire(root: Path, seed: int, when: list[Moment]) -> Iterator[Killed]:
             time.sleep(0.005)
         time.sleep(moment.delay_s)
         if process.poll() is not None:
+            if process.returncode:
+                raise SystemExit(f"an attempt ended by itself with exit code {process.returncode}: see fire.log")
             break
         kill_tree(process)
         yield found(root / "fire", began)

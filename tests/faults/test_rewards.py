@@ -98,6 +98,17 @@ def test_a_reward_that_always_goes_wrong_stops_a_sampling_stage(stage: str, run_
     assert "'raises'" in line
 
 
+@pytest.mark.fault(20, "all golds null", stage="pairs")
+def test_responses_to_prompts_without_gold_are_no_pairs_and_counted(workplace: Path, run_folder: Path) -> None:
+    rows = [json.loads(line) | {"answer": None} for line in (workplace / "rl.jsonl").read_text().splitlines()]
+    (workplace / "no_gold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = (f"run={run_folder.name}", "data.sources=[{path: no_gold.jsonl}]", "check_gold=false")
+    rewards = "rewards=[{use: 'rewards.math_answer:math_answer'}]"
+    ended = posttrain("pairs", "pairs.yaml", *words, rewards, cwd=workplace)
+    assert ended.code == 2
+    assert "unscorable" in ended.err.splitlines()[-1]
+
+
 @pytest.mark.parametrize("stage", faulty("rl"))
 def test_a_response_at_which_a_reward_goes_wrong_is_left_out_counted_and_told(
     stage: str, workplace: Path, run_folder: Path

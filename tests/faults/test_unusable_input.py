@@ -158,11 +158,18 @@ def test_questions_without_gold_are_told_by_file_and_line(refusal: Refusal, tmp_
     assert "1 of 8 rows cannot be called right or wrong, as rows.jsonl:2: math_answer" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("stage", stages(21, "longer than the context", *OF_ROWS))
+@pytest.mark.parametrize("stage", stages(21, "longer than the context", "sft", "rl", "pairs", "filter", "eval"))
 def test_a_prompt_that_is_too_long_is_refused_by_file_and_line(stage: str, refusal: Refusal, tmp_path: Path) -> None:
     said = refusal(stage, {3: asking("7" * 1100)})  # every digit is a token, the context has 1024
     assert "rows.jsonl:4" in said
     assert "1024" in said or "1012" in said  # RL: what a whole completion leaves of it
+
+
+@pytest.mark.fault(21, "longer than the length", stage="context")
+def test_a_row_longer_than_the_length_is_set_aside_with_its_file_and_line(refusal: Refusal, tmp_path: Path) -> None:
+    assert SAID_OF_WEIGHTS in refusal("context", {3: asking("7" * 1100)})
+    (row,) = map(json.loads, (tmp_path / "run" / "short" / "rejected.jsonl").read_text().splitlines())
+    assert (Path(row["file"]).name, row["line"], row["reason"]) == ("rows.jsonl", 4, "too long")
 
 
 @pytest.mark.fault(21, "longer than the context", stage="pref")
