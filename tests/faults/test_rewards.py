@@ -49,7 +49,8 @@ def faulty(*stages: str) -> Any:
 
 def run_sampling(stage: str, rewards: list[dict[str, Any]], run: Path, *words: str) -> Any:
     all_rewards = json.dumps([{"use": f"{MODULE}:even", "name": "even"}, *rewards])
-    words = (f"run={run.name}", f"rewards={all_rewards}", "check_gold=false", "grading.timeout_s=2", *words)
+    words = (f"run={run.name}", f"rewards={all_rewards}", "grading.timeout_s=2", *words)
+    words += () if stage == "pairs" else ("check_gold=false",)
     return posttrain(stage, f"{stage}.yaml", *words, cwd=run.parent)
 
 
@@ -74,7 +75,8 @@ def samples(run: Path) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("stage", faulty(*SAMPLING))
 def test_a_sampled_response_at_which_a_reward_goes_wrong_is_left_out_and_told(stage: str, run_folder: Path) -> None:
-    ended = run_sampling(stage, ALL_WRONG, run_folder, "grading.max_broken_share=1.0")
+    more = {"filter": ("decoding.samples=8",), "eval": ("decodings.0.samples=8",), "pairs": ()}[stage]
+    ended = run_sampling(stage, ALL_WRONG, run_folder, "grading.max_broken_share=1.0", *more)
     assert ended.code == 0, ended.err
     told = set[str]()
     for sample in samples(run_folder):
@@ -102,7 +104,7 @@ def test_a_reward_that_always_goes_wrong_stops_a_sampling_stage(stage: str, run_
 def test_responses_to_prompts_without_gold_are_no_pairs_and_counted(workplace: Path, run_folder: Path) -> None:
     rows = [json.loads(line) | {"answer": None} for line in (workplace / "rl.jsonl").read_text().splitlines()]
     (workplace / "no_gold.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    words = (f"run={run_folder.name}", "data.sources=[{path: no_gold.jsonl}]", "check_gold=false")
+    words = (f"run={run_folder.name}", "data.sources=[{path: no_gold.jsonl}]")
     rewards = "rewards=[{use: 'rewards.math_answer:math_answer'}]"
     ended = posttrain("pairs", "pairs.yaml", *words, rewards, cwd=workplace)
     assert ended.code == 2
