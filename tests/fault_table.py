@@ -127,6 +127,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TABLE] = FaultTable()
+    config.pluginmanager.register(_Listener(config.stash[_TABLE]))
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m faults` chooses
@@ -145,13 +146,17 @@ def _number_and_stage(mark: pytest.Mark) -> tuple[int, str]:
     return number, stage
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    report: pytest.TestReport = yield
-    is_verdict = report.when == "call" or report.outcome != "passed"  # a set-up can fail or skip as well
-    for number, stage in dict(item.user_properties).get("faults", []) if is_verdict else []:
-        item.config.stash[_TABLE].add(number, stage, report.outcome)
-    return report
+class _Listener:
+    """Hears of every test in the process that prints the table, wherever the test ran (pytest-xdist)."""
+
+    def __init__(self, table: FaultTable) -> None:
+        self._table = table
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        is_verdict = report.when == "call" or report.outcome != "passed"  # a set-up can fail or skip as well
+        faults: Any = dict(report.user_properties).get("faults", [])
+        for number, stage in faults if is_verdict else []:
+            self._table.add(number, stage, report.outcome)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
