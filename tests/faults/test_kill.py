@@ -36,7 +36,8 @@ def test_a_run_killed_anywhere_twice_ends_as_one_that_nobody_disturbed(
         moment = KillAtCall(rng.randrange(int(low * calls), int(high * calls)), rank=CASES[case].processes - 1)
         ended = again(case, run_folder, kill=moment, resume=resume)
         assert ended.code == -signal.SIGKILL, ended.err
-        assert manifest(run_folder)["status"] == "running"
+        noticed = {"failed"} if CASES[case].processes > 1 else set()  # by the rank that lives a moment longer
+        assert manifest(run_folder)["status"] in {"running"} | noticed
     ended = again(case, run_folder)
     assert ended.code == 0, ended.err
     assert_same_run(run_folder, expected)
