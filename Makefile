@@ -32,7 +32,7 @@ test-fast: setup
 test-faults: setup
 	$(BIN)/python -m pytest -q -m faults $(ARGS)
 
-# A small pipeline under random SIGKILLs, against one that nobody disturbs.
+# The demo under random SIGKILLs, against one that nobody disturbs: three quarters of an hour on two cores.
 soak: setup
 	$(BIN)/python tests/benchmarks/soak.py --seed $(SEED) $(ARGS)
 

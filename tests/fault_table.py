@@ -56,6 +56,15 @@ FAULTS = {
     26: Fault("read-only folder, two runs in one folder, clock set back", "unguarded (from the source)"),
 }
 
+_SAMPLING = ("pairs", "filter", "eval")
+_NO_REWARDS = ("sft", "pref", "context")
+# Where a fault cannot be: stages that sample have no updates and no checkpoints and are one process; SFT, preference
+# learning and the context stage have no rewards, no gold and no engine of their own.
+NOWHERE = {
+    **dict.fromkeys((4, 5, 6, 7, 8, 9, 24, 25), _SAMPLING),
+    **dict.fromkeys((10, 11, 12, 13, 14, 15, 16, 20), _NO_REWARDS),
+}
+
 
 class FaultTable:
     """Collects the outcomes of the tests marked `fault`."""
@@ -99,12 +108,14 @@ class FaultTable:
         return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["---"] * len(header), *rows))
 
     def _verdict(self, number: int, stage: str) -> str:
-        """`ok 3`: all three tests passed; `FAILED 1/3`; `skipped`: none ran; empty: there is none."""
+        """`ok 3`: all three tests passed; `FAILED 1/3`; `skipped`: none ran; `–`: cannot be; empty: no test."""
         counts = self._outcomes.get((number, stage), Counter())
         ran = counts["passed"] + counts["failed"]
         if counts["failed"]:
             return f"FAILED {counts['failed']}/{ran}"
-        return f"ok {ran}" if ran else "skipped" if counts["skipped"] else ""
+        if ran:
+            return f"ok {ran}"
+        return "skipped" if counts["skipped"] else "–" if stage in NOWHERE.get(number, ()) else ""
 
 
 _TABLE = pytest.StashKey[FaultTable]()
@@ -116,6 +127,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_TABLE] = FaultTable()
+    config.pluginmanager.register(_Listener(config.stash[_TABLE]))
 
 
 @pytest.hookimpl(tryfirst=True)  # before `-m faults` chooses
@@ -134,13 +146,17 @@ def _number_and_stage(mark: pytest.Mark) -> tuple[int, str]:
     return number, stage
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Any:
-    report: pytest.TestReport = yield
-    is_verdict = report.when == "call" or report.outcome != "passed"  # a set-up can fail or skip as well
-    for number, stage in dict(item.user_properties).get("faults", []) if is_verdict else []:
-        item.config.stash[_TABLE].add(number, stage, report.outcome)
-    return report
+class _Listener:
+    """Hears of every test in the process that prints the table, wherever the test ran (pytest-xdist)."""
+
+    def __init__(self, table: FaultTable) -> None:
+        self._table = table
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        is_verdict = report.when == "call" or report.outcome != "passed"  # a set-up can fail or skip as well
+        faults: Any = dict(report.user_properties).get("faults", [])
+        for number, stage in faults if is_verdict else []:
+            self._table.add(number, stage, report.outcome)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -1,13 +1,7 @@
-"""The command line where every needle has the same code, which a tiny model learns by heart in seconds.
-
-    python tests/context/same_code.py [kill=step:N|kill=gate:N] context RECIPE ...
-
-`kill` ends the process as `kill -9` does: after step N, or in the middle of the N-th gate of this process.
-"""
+"""Every needle has the same code, which a tiny model learns by heart in seconds."""
 
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +12,16 @@ def patch_code(patch: Callable[[Any, str, Any], None]) -> None:
     from posttrain.haystack.draws import Draws
 
     patch(Draws, "code", lambda self: "1234567")
+
+
+def in_own_process(cache: Path, kill: tuple[str, int] | None = None) -> None:
+    """The same code and cache in the process of a run, which is killed after a step or in the midst of its nth gate."""
+    import datasets.config
+
+    datasets.config.HF_DATASETS_CACHE = cache
+    patch_code(setattr)
+    if kill is not None:
+        kill_at(*kill)
 
 
 def kill_at(what: str, number: int) -> None:
@@ -44,17 +48,3 @@ def kill_at(what: str, number: int) -> None:
         return records
 
     watch.evaluate = ask
-
-
-if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
-    from posttrain import cli
-    from posttrain.environment import prepare_environment
-
-    prepare_environment()
-    patch_code(setattr)
-    words = sys.argv[1:]
-    if words[0].startswith("kill="):
-        what, _, number = words.pop(0).removeprefix("kill=").partition(":")
-        kill_at(what, int(number))
-    raise SystemExit(cli.main(words))

@@ -1,11 +1,9 @@
 """The ladder from recipe to models: the gate holds a stage back and lets it go, and a kill costs nothing."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +24,10 @@ from posttrain.models.load import load_model
 from posttrain.recipe import ContextRecipe, load_recipe
 from posttrain.runs import Run
 from posttrain.sft import UnifiedSFTTrainer
+from tests.context.same_code import in_own_process
+from tests.faults.mortal import posttrain
 
 pytestmark = pytest.mark.slow
-COMMAND = Path(__file__).parent / "same_code.py"
 
 
 def load(path: Path, *overrides: str) -> ContextRecipe:
@@ -203,13 +202,6 @@ def test_gate_draws_no_random_number_and_puts_the_model_back_into_training(recip
 # --- stopped and taken up again ---
 
 
-def start(cache: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """`same_code` in a process of its own, with the cache that `same_code` gives the test."""
-    environment = {**os.environ, "HF_DATASETS_CACHE": str(cache)}
-    command = [sys.executable, str(COMMAND), *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
-
-
 @pytest.mark.fault(1, "killed in a slice, then in a gate", stage="context")
 @pytest.mark.usefixtures("same_code")
 def test_run_killed_in_a_slice_and_then_in_a_gate_ends_like_one_that_nobody_disturbed(
@@ -221,17 +213,17 @@ def test_run_killed_in_a_slice_and_then_in_a_gate_ends_like_one_that_nobody_dist
     history = gates(Path(whole.run) / "short")
     assert history[1].step > 6
 
-    killed = start(cache, "kill=step:6", *words)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = posttrain(*words, cwd=tmp_path, before=partial(in_own_process, cache, ("step", 6)))
+    assert killed.code == -signal.SIGKILL, killed.err
     assert [gate.step for gate in gates(run / "short")] == [0]
 
-    killed = start(cache, "kill=gate:2", *words, "--resume")
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    killed = posttrain(*words, "--resume", cwd=tmp_path, before=partial(in_own_process, cache, ("gate", 2)))
+    assert killed.code == -signal.SIGKILL, killed.err
     assert [gate.step for gate in gates(run / "short")] == [0, history[1].step]
     assert not (run / "short" / "model").exists()
 
-    done = start(cache, *words, "--resume")
-    assert done.returncode == 0, done.stderr
+    done = posttrain(*words, "--resume", cwd=tmp_path, before=partial(in_own_process, cache))
+    assert done.code == 0, done.err
     for name in ("short", "long"):
         one, other = run / name, Path(whole.run) / name
         assert (one / "gate.jsonl").read_text() == (other / "gate.jsonl").read_text()

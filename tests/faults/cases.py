@@ -1,6 +1,8 @@
 """The runs that faults are injected into, and what must be the same in the end."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,11 +16,15 @@ LORA = "lora={r: 2, target_modules: all-linear}"
 
 
 class Case(NamedTuple):
-    """A stage with its recipe of the working directory, and what is changed in it."""
+    """A stage with its recipe of the working directory, and what is changed in it.
+
+    `part`: the folder in the run's own that has checkpoints, metrics and model; what a test calls a run is that one.
+    """
 
     stage: str
     processes: int = 1
     words: tuple[str, ...] = ()
+    part: str = ""
 
 
 CASES = {
@@ -32,19 +38,43 @@ CASES = {
     "pref": Case("pref"),
     "pref-lora": Case("pref", words=(LORA,)),
     "pref-two": Case("pref", processes=2),
+    "context": Case("context", part="short"),
 }
+TRAINED = ("sft", "rl", "pref", "context")
 
 
-def cases(number: int, how: str, *names: str) -> Any:
-    """Parameters `case` with the mark of this fault."""
-    return [pytest.param(name, marks=pytest.mark.fault(number, how, stage=CASES[name].stage)) for name in names]
+def cases(faults: dict[int, str], *names: str) -> Any:
+    """Parameters, one for each case, with the marks of these faults: number and how."""
+    return [
+        pytest.param(name, marks=[pytest.mark.fault(*fault, stage=CASES[name].stage) for fault in faults.items()])
+        for name in names
+    ]
 
 
-def again(case: str, run: Path, *words: str, resume: bool = True, processes: int = 0, **settings: Any) -> Ended:
-    """Start the run of a case in the folder, or go on with it; `settings` as for `posttrain`."""
-    stage, usual, changes = CASES[case]
-    words = (stage, f"{stage}.yaml", f"run={run.name}", *changes, *words, *(["--resume"] if resume else []))
-    return posttrain(*words, cwd=run.parent, processes=processes or usual, **settings)
+def again(
+    case: str,
+    run: Path,
+    *words: str,
+    resume: bool = True,
+    processes: int = 0,
+    before: Callable[[], None] | None = None,
+    **settings: Any,
+) -> Ended:
+    """Start the run of a case in the folder, or go on with it; the others as for `posttrain`."""
+    stage, usual, changes, part = CASES[case]
+    top = run.parent if part else run
+    words = (stage, f"{stage}.yaml", f"run={top.name}", *changes, *words, *(["--resume"] if resume else []))
+    before = partial(with_open_gate, before) if stage == "context" else before
+    return posttrain(*words, cwd=top.parent, processes=processes or usual, before=before, **settings)
+
+
+def with_open_gate(and_then: Callable[[], None] | None) -> None:
+    """The gate is asked, and passed whatever is answered: nine steps teach nobody what it asks for."""
+    from posttrain.context import watch
+
+    watch.failing = lambda *_: []  # type: ignore[assignment]
+    if and_then is not None:
+        and_then()
 
 
 def weights(run: Path) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from tests.faults.cases import CASES, again
-from tests.faults.mortal import ROTATE, Kill, KillAtCall
+from tests.faults.mortal import ROTATE, Kill, KillAtCall, posttrain
+from tests.faults.sampling import GENERATE
+from tests.faults.sampling import RECIPES as SAMPLING
 
 TRAINER = "learning_rate: 1e-2\n  save_steps: 2\n  logging_steps: 1\n  max_steps: 8\n  report_to: none"
 RECIPES = {
@@ -47,6 +49,14 @@ trainer:
   gradient_accumulation_steps: 2
   {trainer}
 """,
+    # Nine steps, of which the last one ends in the gate instead of a checkpoint.
+    "context": """\
+stages: [{{name: short, length: 192, limit_tokens: 3700, slice_tokens: 3700}}]
+pack_tokens: 512
+documents: {{languages: [en], shortest: 0.8}}
+gate: {{samples_per_cell: 1, lengths: [1.0], depths: [0, 1], languages: [en], max_new_tokens: 12}}
+trainer: {{learning_rate: 1e-2, warmup_steps: 0, save_steps: 2, logging_steps: 1, report_to: none}}
+""",
 }
 # A noise model earns it about half of the time.
 EVEN = """\
@@ -66,6 +76,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, demo_files: dict[str, Pa
     for name, recipe in RECIPES.items():
         head = f"stage: {name}\nrun: run\nmodel: {{path: {model_folder}}}\n"
         (folder / f"{name}.yaml").write_text(head + recipe.format(trainer=TRAINER))
+    for name, recipe in SAMPLING.items():
+        (folder / f"{name}.yaml").write_text(f"stage: {name}\nrun: run\nmodel: {{path: {model_folder}}}\n{recipe}")
     for name, rows in (("sft_reasoning", 20), ("sft_non_reasoning", 30), ("rl", 8)):
         (folder / f"{name}.jsonl").write_text("".join(demo_files[name].read_text().splitlines(keepends=True)[:rows]))
     (folder / "even.py").write_text(EVEN)
@@ -108,7 +120,7 @@ def whole(workplace: Path) -> Callable[[str], Path]:
     """The run of a case that nobody disturbs; `<case>.calls` beside it counts the calls of its training."""
 
     def run(case: str) -> Path:
-        folder = workplace / f"{case}-whole"
+        folder = workplace / f"{case}-whole" / CASES[case].part
         if not folder.exists():
             last_rank = CASES[case].processes - 1
             counter = KillAtCall(None, count_to=str(workplace / f"{case}.calls"), rank=last_rank)
@@ -124,13 +136,29 @@ def interrupted(workplace: Path) -> Callable[[str], Path]:
     """A run of a case that was killed after step 6, with checkpoints 2, 4 and 6; anew for each test, in one place."""
 
     def run(case: str) -> Path:
-        folder, kept = workplace / f"{case}-interrupted", workplace / f"{case}-interrupted-kept"
+        top, kept = workplace / f"{case}-interrupted", workplace / f"{case}-interrupted-kept"
+        folder = top / CASES[case].part
         if not kept.exists():
             ended = again(case, folder, kill=Kill(ROTATE, nth=3), resume=False)
             assert ended.code == -signal.SIGKILL, ended.err
-            folder.rename(kept)
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(kept, folder)
+            top.rename(kept)
+        shutil.rmtree(top, ignore_errors=True)
+        shutil.copytree(kept, top)
+        return folder
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def sampled(workplace: Path) -> Callable[[str], Path]:
+    """The run of a stage that samples, which nobody disturbs; `<run>.calls` counts the calls of its generations."""
+
+    def run(stage: str) -> Path:
+        folder = workplace / f"{stage}-whole"
+        if not folder.exists():
+            counter = KillAtCall(None, within=GENERATE, count_to=f"{folder}.calls")
+            ended = posttrain(stage, f"{stage}.yaml", f"run={folder.name}", cwd=workplace, kill=counter)
+            assert ended.code == 0, ended.err
         return folder
 
     return run

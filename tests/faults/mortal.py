@@ -133,14 +133,14 @@ def posttrain(
         process.start()
         started.append(process)
     watched = started[kill.rank if kill is not None else 0]
-    watched.join(timeout=300)
+    watched.join(timeout=500)
     code = watched.exitcode
     for process in started:
         if code == 0:
             process.join(timeout=60)
         process.kill()  # does nothing to one that has ended
         process.join()
-    assert code is not None, "the run took longer than 300 s"
+    assert code is not None, "the run took longer than 500 s"
     out, err = (
         "".join(file.read_text(errors="replace") for file in half) for half in (files[:processes], files[processes:])
     )

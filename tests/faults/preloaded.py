@@ -9,6 +9,7 @@ import transformers  # noqa: E402, F401
 import trl  # noqa: E402, F401
 
 import posttrain.cli  # noqa: E402
+import posttrain.context.stage  # noqa: E402
 import posttrain.evals.stage  # noqa: E402
 import posttrain.filter.stage  # noqa: E402
 import posttrain.preference.pairs_stage  # noqa: E402

@@ -1,14 +1,16 @@
-"""Faults 4 to 8: a checkpoint that was damaged is found out, and the one before it is gone on from."""
+"""Faults 2, 4 to 8 and 25: a checkpoint that was damaged is found out, and the one before it is gone on from."""
 
 import os
 import random
+import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from tests.faults.cases import again, assert_same_run, checkpoints, manifest, metrics
+from tests.faults.cases import TRAINED, again, assert_same_run, cases, checkpoints, manifest, metrics
 from tests.faults.mortal import posttrain
 
 pytestmark = pytest.mark.slow
@@ -31,54 +33,79 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def damage(number: int, stage: str, name: str, how: Callable[[Path], None], found: str) -> object:
-    mark = pytest.mark.fault(number, f"{how.__name__} {name}", stage=stage)
-    return pytest.param(stage, name, how, found, marks=mark, id=f"{stage}-{how.__name__}-{name}")
+FOUND = {
+    cut: r"has [\d,]+ bytes, [\d,]+ were written",
+    Path.unlink: "is missing",
+    flip: "has another checksum",
+    empty: r"has 0 bytes, [\d,]+ were written",
+}
 
 
-@pytest.mark.parametrize(
-    ("stage", "name", "how", "found"),
-    [
-        damage(4, "sft", "model.safetensors", cut, r"model.safetensors has [\d,]+ bytes, [\d,]+ were written"),
-        damage(4, "rl", "optimizer.pt", cut, r"optimizer.pt has [\d,]+ bytes, [\d,]+ were written"),
-        damage(5, "sft", "optimizer.pt", Path.unlink, "optimizer.pt is missing"),
-        damage(5, "pref", "scheduler.pt", Path.unlink, "scheduler.pt is missing"),
-        damage(6, "rl", "rng_state.pth", Path.unlink, "rng_state.pth is missing"),
-        damage(6, "sft", "rng_state.pth", flip, "rng_state.pth has another checksum"),
-        damage(7, "pref", "model.safetensors", flip, "model.safetensors has another checksum"),
-        damage(7, "rl", "model.safetensors", flip, "model.safetensors has another checksum"),
-        damage(8, "sft", "trainer_state.json", empty, "trainer_state.json has 0 bytes, [0-9,]+ were written"),
-        damage(2, "sft", "MANIFEST.json", Path.unlink, "MANIFEST.json is missing"),
-        damage(2, "pref", "MANIFEST.json", cut, "MANIFEST.json cannot be read: .*"),
-    ],
-)
-def test_the_checkpoint_before_a_damaged_one_is_gone_on_from(
-    stage: str, name: str, how: Callable[[Path], None], found: str, whole: Run, interrupted: Run
+class Damage(NamedTuple):
+    """A fault, and the file of a checkpoint that it is done to."""
+
+    number: int
+    how: Callable[[Path], None]
+    name: str
+
+
+CUT_WEIGHTS, CUT_OPTIMIZER = Damage(4, cut, "model.safetensors"), Damage(4, cut, "optimizer.pt")
+NO_OPTIMIZER, NO_SCHEDULER = Damage(5, Path.unlink, "optimizer.pt"), Damage(5, Path.unlink, "scheduler.pt")
+NO_RANDOM_STATE, OTHER_RANDOM_STATE = Damage(6, Path.unlink, "rng_state.pth"), Damage(6, flip, "rng_state.pth")
+OTHER_WEIGHTS = Damage(7, flip, "model.safetensors")
+EMPTY_STATE = Damage(8, empty, "trainer_state.json")
+NOT_SEALED, HALF_A_SEAL = Damage(2, Path.unlink, "MANIFEST.json"), Damage(2, cut, "MANIFEST.json")
+# Two at a time, the newest checkpoint's first: the one before them is gone on from.
+DAMAGES = {
+    "sft": [(CUT_WEIGHTS, NO_OPTIMIZER), (OTHER_RANDOM_STATE, OTHER_WEIGHTS), (EMPTY_STATE, NOT_SEALED)],
+    "rl": [(CUT_OPTIMIZER, NO_OPTIMIZER), (NO_RANDOM_STATE, OTHER_WEIGHTS), (EMPTY_STATE, HALF_A_SEAL)],
+    "pref": [(OTHER_WEIGHTS, NO_SCHEDULER), (OTHER_RANDOM_STATE, CUT_OPTIMIZER), (HALF_A_SEAL, EMPTY_STATE)],
+    "context": [(CUT_WEIGHTS, NO_SCHEDULER), (NO_RANDOM_STATE, OTHER_WEIGHTS), (NOT_SEALED, EMPTY_STATE)],
+}
+
+
+def damages() -> Iterator[Any]:
+    for stage, pairs in DAMAGES.items():
+        for pair in pairs:
+            marks = [pytest.mark.fault(each.number, f"{each.how.__name__} {each.name}", stage=stage) for each in pair]
+            yield pytest.param(stage, pair, marks=marks, id=f"{stage}-" + "-".join(each.name for each in pair))
+
+
+@pytest.mark.parametrize(("stage", "pair"), damages())
+def test_the_checkpoint_before_damaged_ones_is_gone_on_from(
+    stage: str, pair: tuple[Damage, Damage], whole: Run, interrupted: Run
 ) -> None:
-    import re
-
     run = interrupted(stage)
-    how(run / "checkpoints" / "checkpoint-6" / name)
-    left = sorted(path.name for path in (run / "checkpoints" / "checkpoint-6").iterdir())
+    folders = [run / "checkpoints" / name for name in ("checkpoint-6", "checkpoint-4")]
+    for damage, folder in zip(pair, folders, strict=True):
+        damage.how(folder / damage.name)
+    left = [sorted(path.name for path in folder.iterdir()) for folder in folders]
     ended = again(stage, run)
     assert ended.code == 0, ended.err
-    assert re.search(rf"checkpoint-6 is broken, {found} \(it is checkpoint-6.broken now\)\n", ended.out), ended.out
-    assert "going on from checkpoint-4\n" in ended.out
-    assert sorted(path.name for path in (run / "checkpoints" / "checkpoint-6.broken").iterdir()) == left
+    for damage, folder, files in zip(pair, folders, left, strict=True):
+        found = "cannot be read: .*" if damage in (HALF_A_SEAL,) else FOUND[damage.how]
+        broken = folder.with_name(f"{folder.name}.broken")
+        told = rf"{folder.name} is broken, {damage.name} {found} \(it is {broken.name} now\)"
+        assert re.search(told, ended.out), ended.out
+        assert sorted(path.name for path in broken.iterdir()) == files
+    assert "going on from checkpoint-2\n" in ended.out
     assert_same_run(run, whole(stage))
 
 
-@pytest.mark.fault(25, "a broken checkpoint among three, a limit of two", stage="sft")
-@pytest.mark.fault(26, "folders' times are reversed", stage="sft")
-def test_whole_checkpoints_alone_are_rotated_by_step_whatever_the_clock_says(whole: Run, interrupted: Run) -> None:
-    run = interrupted("sft")
+@pytest.mark.parametrize(
+    "stage", cases({25: "a broken one among three, a limit of two", 26: "times reversed"}, *TRAINED)
+)
+def test_whole_checkpoints_alone_are_rotated_by_step_whatever_the_clock_says(
+    stage: str, whole: Run, interrupted: Run
+) -> None:
+    run = interrupted(stage)
     cut(run / "checkpoints" / "checkpoint-4" / "model.safetensors")
     for step in (2, 4, 6):
         os.utime(run / "checkpoints" / f"checkpoint-{step}", (2e9 - step, 2e9 - step))
-    ended = again("sft", run)
+    ended = again(stage, run)
     assert ended.code == 0, ended.err
     assert checkpoints(run) == ["checkpoint-4", "checkpoint-6", "checkpoint-8"]
-    assert_same_run(run, whole("sft"))
+    assert_same_run(run, whole(stage))
 
 
 @pytest.mark.fault(25, "every checkpoint is broken", stage="sft")

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from posttrain.run_folder.checkpoints import CheckpointFolder
-from tests.faults.cases import again, assert_same_run, checkpoints, manifest
-from tests.faults.mortal import posttrain
+from tests.faults.cases import TRAINED, again, assert_same_run, cases, checkpoints, manifest
+from tests.faults.mortal import posttrain, wrap
+from tests.faults.sampling import GENERATE, content
+from tests.faults.sampling import RECIPES as SAMPLING
 
 pytestmark = pytest.mark.slow
 Run = Callable[[str], Path]
@@ -24,10 +27,7 @@ def limit_files() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_BYTES, MAX_BYTES))
 
 
-@pytest.mark.parametrize(
-    "stage",
-    [pytest.param(stage, marks=pytest.mark.fault(3, "no write", stage=stage)) for stage in ("sft", "rl", "pref")],
-)
+@pytest.mark.parametrize("stage", cases({3: "no write"}, *TRAINED))
 def test_a_checkpoint_that_the_disk_does_not_take_leaves_the_old_one_and_nothing_else(
     stage: str, whole: Run, interrupted: Run
 ) -> None:
@@ -44,6 +44,36 @@ def test_a_checkpoint_that_the_disk_does_not_take_leaves_the_old_one_and_nothing
     ended = again(stage, run)
     assert ended.code == 0, ended.err
     assert_same_run(run, whole(stage))
+
+
+@pytest.mark.parametrize(
+    "stage", [pytest.param(stage, marks=pytest.mark.fault(3, "no write of a chunk", stage=stage)) for stage in SAMPLING]
+)
+def test_a_chunk_that_the_disk_does_not_take_stops_the_stage_and_is_sampled_anew(
+    stage: str, sampled: Run, run_folder: Path
+) -> None:
+    words = (stage, f"{stage}.yaml", f"run={run_folder.name}")
+    ended = posttrain(*words, cwd=run_folder.parent, before=limit_files_in_second_chunk)
+    assert ended.code == 2, ended.err
+    assert "File too large" in ended.err
+    assert "make room, and the same command with --resume goes on" in ended.err
+    ended = posttrain(*words, "--resume", cwd=run_folder.parent)
+    assert ended.code == 0, ended.err
+    assert content(stage, run_folder) == content(stage, sampled(stage))
+
+
+def limit_files_in_second_chunk() -> None:
+    """The limit is less than any chunk has, and more than what is said."""
+    calls = 0
+
+    def limited(original: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+        return original(*args, **kwargs)
+
+    wrap(GENERATE, limited)
 
 
 @pytest.fixture
@@ -87,18 +117,3 @@ def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_read(work
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: cannot write to {folder} (Read-only file system); ")
     assert "run=<folder>" in done.stderr
-
-
-@pytest.mark.fault(26, "a second run in the folder", stage="all")
-def test_a_second_run_in_the_folder_of_a_running_one_is_refused(interrupted: Run) -> None:
-    from posttrain.runs import Run
-
-    run = interrupted("sft")
-    holder = Run(run, None)
-    holder._lock()
-    refused = again("sft", run)
-    assert refused.code == 2
-    assert f"{run.name} is in use by another process" in refused.err
-    assert manifest(run)["resumed"] == []
-    del holder
-    assert again("sft", run).code == 0

@@ -1,13 +1,18 @@
 """Fault 16: a real vLLM engine that hangs, fails or is killed in the middle of a run, under the supervisor."""
 
 import json
+import os
+import signal
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.faults.cases import manifest, metrics
+from tests.faults.mortal import posttrain, wrap
 from tests.faults.test_supervisor import attempts, start
 from tests.vllm_server import free_port
 
@@ -45,39 +50,9 @@ def breaking(attempt):
         LLMEngine.step = fail
     return even(attempt)
 """
-
-# The first attempt loses its engine when it is asked for the second chunk.
-KILLS_ONCE = """\
-import os
-import signal
-from pathlib import Path
-
-import psutil
-
-from posttrain.inference.vllm_engine import VLLMEngine
-from tests.faults.wrong_rewards import even
-
-calls, generate = 0, VLLMEngine.generate
-
-
-def killed(self, *args, **kwargs):
-    global calls
-    calls += 1
-    mark = Path(os.environ["KILLED"])
-    if calls == 2 and not mark.exists():
-        children = psutil.Process().children(recursive=True)
-        engines = [each for each in children if "EngineCore" in " ".join(each.cmdline())]
-        mark.write_text(str(len(engines)))
-        for each in engines:
-            each.send_signal(signal.SIGKILL)
-    return generate(self, *args, **kwargs)
-
-
-VLLMEngine.generate = killed
-"""
 VLLM = "engine: {name: vllm, max_model_len: 256, memory_gb: 0.1}"
 DECODING = "{mode: non_reasoning, temperature: 1.0, max_new_tokens: 12, samples: 3}"
-GRADED = "data: {sources: [{path: rl.jsonl}]}\ngrading: {workers: 0}\nrewards: [{use: 'killing:even'}]\nchunk_size: 3\n"
+GRADED = "data: {sources: [{path: rl.jsonl}]}\ngrading: {workers: 0}\nrewards: [{use: 'even:even'}]\nchunk_size: 3\n"
 RECIPES = {
     "pairs": f"decoding: {DECODING}\npairs: {{builder: shortest_correct, min_correct_share: 0, min_length_ratio: 1}}\n",
     "filter": f"decoding: {DECODING}\nkeep: {{pass_rate_below: null}}\n",
@@ -129,20 +104,35 @@ def test_rollouts_that_hang_or_fail_end_the_attempt_and_the_next_begins_with_the
     "stage", [pytest.param(stage, marks=pytest.mark.fault(16, "kill -9 of vLLM", stage=stage)) for stage in RECIPES]
 )
 def test_an_engine_killed_in_the_second_chunk_costs_that_chunk(
-    stage: str, workplace: Path, engine_model: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch
+    stage: str, workplace: Path, engine_model: Path, run_folder: Path
 ) -> None:
-    (workplace / "killing.py").write_text(KILLS_ONCE)
     mark = workplace / f"{run_folder.name}.killed"
-    monkeypatch.setenv("KILLED", str(mark))
-    monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")  # the engine in a process of its own
-    recipe = (
-        f"stage: {stage}\nrun: {run_folder.name}\nmodel: {{path: {engine_model}}}\n{GRADED}{VLLM}\n{RECIPES[stage]}"
-    )
+    recipe = f"stage: {stage}\nrun: run\nmodel: {{path: {engine_model}}}\n{GRADED}{VLLM}\n{RECIPES[stage]}"
     (workplace / f"{stage}-vllm.yaml").write_text(recipe)
-    process = start(workplace, f"{stage}-vllm.yaml", "--restarts", "1")
-    _, said = process.communicate(timeout=1700)
-    assert process.returncode == 0, said
+    words = (stage, f"{stage}-vllm.yaml", f"run={run_folder.name}")
+    ended = posttrain(*words, cwd=workplace, before=partial(kill_engine_once, mark))
+    assert ended.code == 1
     assert mark.read_text() == "1"
-    assert "vLLM's engine process has died" in said
-    assert [each["ended"] for each in attempts(run_folder)] == ["ended with exit code 1", "ended with exit code 0"]
+    assert "vLLM's engine process has died" in ended.err
+    ended = posttrain(*words, "--resume", cwd=workplace, before=partial(kill_engine_once, mark))
+    assert ended.code == 0, ended.err
     assert manifest(run_folder)["status"] == "finished"
+
+
+def kill_engine_once(mark: Path) -> None:
+    """Let the engine, in a process of its own, be killed when it is asked for the second chunk."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"
+    calls = 0
+
+    def killed(original: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 2 and not mark.exists():
+            children = psutil.Process().children(recursive=True)
+            engines = [each for each in children if "EngineCore" in " ".join([each.name(), *each.cmdline()])]
+            mark.write_text(str(len(engines)))
+            for each in engines:
+                each.send_signal(signal.SIGKILL)
+        return original(*args, **kwargs)
+
+    wrap("posttrain.inference.vllm_engine:VLLMEngine.generate", killed)

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from posttrain.guards import SKIPPED
 from posttrain.report.health import findings
 from posttrain.report.load import load_stage
-from tests.faults.cases import checkpoints, manifest, metrics, weights
-from tests.faults.mortal import posttrain, wrap
+from tests.faults.cases import CASES, again, checkpoints, manifest, metrics, weights
+from tests.faults.mortal import wrap
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +23,7 @@ LOSSES = {
     "sft": ("posttrain.sft.trainer:UnifiedSFTTrainer.compute_loss", 2),
     "rl": ("posttrain.rl.trainer:AGAPOTrainer._compute_loss", 1),
     "pref": ("posttrain.preference.trainer:SimPERTrainer.compute_loss", 2),
+    "context": ("posttrain.sft.trainer:UnifiedSFTTrainer.compute_loss", 1),
 }
 
 
@@ -45,14 +46,12 @@ def spoil(stage: str, steps: range, rank: str = "0", zero: str | None = None) ->
         wrap(function, spoilt)
 
 
-def run_spoilt(
-    stage: str, steps: range, workplace: Path, run: Path, processes: int = 1, zero: str | None = None
-) -> Any:
+def run_spoilt(stage: str, steps: range, run: Path, processes: int = 1, zero: str | None = None) -> Any:
     before = partial(spoil, stage, steps, str(processes - 1), zero)
-    words = (stage, f"{stage}.yaml", f"run={run.name}", "trainer.save_steps=1", "trainer.save_total_limit=100")
+    words: tuple[str, ...] = ("trainer.save_steps=1", "trainer.save_total_limit=100")
     if stage == "rl":
         words += ("trainer.steps_per_generation=1", "rewards=[{use: 'tests.faults.wrong_rewards:even'}]")
-    return posttrain(*words, cwd=workplace, before=before, processes=processes)
+    return again(stage, run, *words, resume=False, before=before, processes=processes)
 
 
 def culprits(run: Path) -> list[dict[str, Any]]:
@@ -70,15 +69,16 @@ def assert_finite(run: Path) -> None:
     assert all(tensor.isfinite().all() for tensor in tensors)
 
 
-CASES = [
+SPOILT = [
     pytest.param(stage, processes, marks=pytest.mark.fault(9, "a loss is multiplied by NaN", stage=stage))
-    for stage, processes in (("sft", 1), ("sft", 2), ("rl", 1), ("rl", 2), ("pref", 1), ("pref", 2))
+    for stage, processes in (("sft", 1), ("sft", 2), ("rl", 1), ("rl", 2), ("pref", 1), ("pref", 2), ("context", 1))
 ]
 
 
-@pytest.mark.parametrize(("stage", "processes"), CASES)
-def test_the_update_is_skipped_counted_and_said(stage: str, processes: int, workplace: Path, run_folder: Path) -> None:
-    ended = run_spoilt(stage, range(3, 4), workplace, run_folder, processes)
+@pytest.mark.parametrize(("stage", "processes"), SPOILT)
+def test_the_update_is_skipped_counted_and_said(stage: str, processes: int, run_folder: Path) -> None:
+    run_folder /= CASES[stage].part
+    ended = run_spoilt(stage, range(3, 4), run_folder, processes)
     assert ended.code == 0, ended.err
     assert [line["step"] for line in metrics(run_folder) if SKIPPED in line] == [3]
     assert [line["step"] for line in metrics(run_folder) if line["loss"] is None] == [3]
@@ -94,11 +94,10 @@ def test_the_update_is_skipped_counted_and_said(stage: str, processes: int, work
     assert any("update skipped" in text and "step 3" in text for text in said)
 
 
-@pytest.mark.parametrize(("stage", "processes"), CASES[::2])
-def test_three_in_a_row_stop_the_run_with_their_rows(
-    stage: str, processes: int, workplace: Path, run_folder: Path
-) -> None:
-    ended = run_spoilt(stage, range(3, 99), workplace, run_folder, processes)
+@pytest.mark.parametrize(("stage", "processes"), SPOILT[::2])
+def test_three_in_a_row_stop_the_run_with_their_rows(stage: str, processes: int, run_folder: Path) -> None:
+    run_folder /= CASES[stage].part
+    ended = run_spoilt(stage, range(3, 99), run_folder, processes)
     assert ended.code == 2
     assert "step 5: the loss is not finite, 3 steps in a row" in ended.err
     assert "culprits.jsonl" in ended.err
@@ -111,9 +110,9 @@ def test_three_in_a_row_stop_the_run_with_their_rows(
 
 @pytest.mark.parametrize("zero", ["2", "3"])
 @pytest.mark.fault(9, "a loss is multiplied by NaN under DeepSpeed, in one rank", stage="sft")
-def test_deepspeed_skips_by_itself_and_is_counted(zero: str, workplace: Path, run_folder: Path) -> None:
+def test_deepspeed_skips_by_itself_and_is_counted(zero: str, run_folder: Path) -> None:
     """It updates within the backward pass."""
-    ended = run_spoilt("sft", range(3, 4), workplace, run_folder, processes=2, zero=zero)
+    ended = run_spoilt("sft", range(3, 4), run_folder, processes=2, zero=zero)
     assert ended.code == 0, ended.err
     assert [line["step"] for line in metrics(run_folder) if SKIPPED in line] == [3]
     assert [line["step"] for line in metrics(run_folder) if line["loss"] is None] == [3]

@@ -2,16 +2,17 @@
 
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.cases import assert_same_run, checkpoints, manifest
+from tests.faults.cases import CASES, again, assert_same_run, checkpoints, manifest
 from tests.faults.mortal import posttrain, wrap
-from tests.faults.test_kill_sampling import GENERATE, HEAD, content
-from tests.faults.test_kill_sampling import RECIPES as SAMPLING
+from tests.faults.sampling import GENERATE, content
+from tests.faults.sampling import RECIPES as SAMPLING
 
 pytestmark = pytest.mark.slow
 
@@ -36,7 +37,7 @@ def terminate(function: str, nth: int, rank: str = "0") -> None:
 
 # Stage, processes, where the signal comes, and the step of the checkpoint: in RL two updates share a generation, so the
 # one that begins with step 3 is used up after step 4.
-CASES = [
+TERMINATED = [
     pytest.param(*case, marks=pytest.mark.fault(17, f"SIGTERM in {where}", stage=case[0]))
     for where, case in (
         ("the first micro-batch of step 3", ("sft", 1, STEP, 5, 3)),
@@ -44,31 +45,33 @@ CASES = [
         ("an update", ("rl", 1, STEP, 3, 4)),
         ("a generation", ("rl", 1, GENERATION, 2, 4)),
         ("the second micro-batch of step 3", ("pref", 1, STEP, 6, 3)),
+        ("step 3", ("context", 1, STEP, 3, 3)),
     )
 ]
 
 
-@pytest.mark.parametrize(("stage", "processes", "function", "nth", "step"), CASES)
+@pytest.mark.parametrize(("stage", "processes", "function", "nth", "step"), TERMINATED)
 def test_a_terminated_run_is_saved_at_the_next_step_and_goes_on_as_if_nothing_was(
     stage: str, processes: int, function: str, nth: int, step: int, workplace: Path, run_folder: Path
 ) -> None:
     words = ("trainer.save_steps=100", "trainer.save_total_limit=100")
     words += ("rewards=[{use: 'tests.faults.wrong_rewards:even'}]",) if stage == "rl" else ()
-    whole = workplace / f"{stage}-{processes}-unterminated"
+    whole, run = (
+        folder / CASES[stage].part for folder in (workplace / f"{stage}-{processes}-unterminated", run_folder)
+    )
     if not whole.exists():
-        ended = posttrain(stage, f"{stage}.yaml", f"run={whole.name}", *words, cwd=workplace, processes=processes)
+        ended = again(stage, whole, *words, resume=False, processes=processes)
         assert ended.code == 0, ended.err
-    words = (stage, f"{stage}.yaml", f"run={run_folder.name}", *words)
     before = partial(terminate, function, nth, str(processes - 1))
-    ended = posttrain(*words, cwd=workplace, before=before, processes=processes)
+    ended = again(stage, run, *words, resume=False, before=before, processes=processes)
     assert ended.code == 75, ended.err
     assert "interrupted: the same command with --resume" in ended.err
-    assert manifest(run_folder)["status"] == "interrupted"
-    assert checkpoints(run_folder) == [f"checkpoint-{step}"]
-    assert not (run_folder / "model").exists()
-    ended = posttrain(*words, "--resume", cwd=workplace, processes=processes)
+    assert manifest(run_folder)["status"] == manifest(run)["status"] == "interrupted"
+    assert checkpoints(run) == [f"checkpoint-{step}"]
+    assert not (run / "model").exists()
+    ended = again(stage, run, *words, processes=processes)
     assert ended.code == 0, ended.err
-    assert_same_run(run_folder, whole)
+    assert_same_run(run, whole)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +82,8 @@ def test_a_terminated_run_is_saved_at_the_next_step_and_goes_on_as_if_nothing_wa
     ],
 )
 def test_a_terminated_sampling_stage_goes_on_at_the_chunk_that_it_was_in(
-    stage: str, workplace: Path, model_folder: Path, run_folder: Path
+    stage: str, workplace: Path, sampled: Callable[[str], Path], run_folder: Path
 ) -> None:
-    recipe = f"stage: {stage}\nrun: run\nmodel: {{path: {model_folder}}}\n{HEAD}{SAMPLING[stage]}"
-    (workplace / f"{stage}.yaml").write_text(recipe)
-    whole = run_folder.with_name(f"{run_folder.name}-whole")
-    ended = posttrain(stage, f"{stage}.yaml", f"run={whole.name}", cwd=workplace)
-    assert ended.code == 0, ended.err
     words = (stage, f"{stage}.yaml", f"run={run_folder.name}")
     ended = posttrain(*words, cwd=workplace, before=partial(terminate, GENERATE, 2))
     assert ended.code == 75, ended.err
@@ -94,7 +92,7 @@ def test_a_terminated_sampling_stage_goes_on_at_the_chunk_that_it_was_in(
     ended = posttrain(*words, "--resume", cwd=workplace, before=partial(count_calls, GENERATE, str(calls)))
     assert ended.code == 0, ended.err
     assert len(calls.read_text()) == 3  # of four chunks
-    assert content(stage, run_folder) == content(stage, whole)
+    assert content(stage, run_folder) == content(stage, sampled(stage))
 
 
 def count_calls(function: str, path: str) -> None:

@@ -1,5 +1,7 @@
 """Faults 18 to 23: input that nothing can be done with is refused before weights are loaded, by file and line.
 
+So is a folder that another run writes to (26).
+
 The model folder has no weights, so that a stage which comes so far as to load them fails at that.
 """
 
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from posttrain import cli
+from posttrain.runs import Run
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +34,13 @@ trainer: {{per_device_train_batch_size: 2, {TRAINER}}}
 trainer: {{num_generations: 4, per_device_train_batch_size: 8, max_completion_length: 12, {TRAINER}}}
 """,
     "pref": f"pairs: [pairs.parquet]\ntrainer: {{per_device_train_batch_size: 2, {TRAINER}}}\n",
+    "context": """\
+stages: [{name: short, length: 1024, limit_tokens: 4000, slice_tokens: 4000}]
+documents: null
+long: {sources: [{path: rows.jsonl}], share: 1.0}
+gate: {samples_per_cell: 1, lengths: [0.2], depths: [0], languages: [en], max_new_tokens: 12}
+trainer: {learning_rate: 1e-2, report_to: none}
+""",
     "pairs": f"{SAMPLED}pairs: {{builder: shortest_correct}}\n",
     "filter": SAMPLED,
     "eval": f"{GRADED}label: base\nengine: {{name: transformers}}\ndecodings: [{DECODING[:-1]}, name: warm}}]\n",
@@ -58,7 +68,7 @@ def refusal(
     monkeypatch.setattr(cli.signal, "signal", lambda *_: None)  # pytest keeps its own handlers
 
     def run(stage: str, changed: dict[int, dict[str, Any]] | None = None, *words: str) -> str:
-        name = "sft_reasoning" if stage == "sft" else "rl"
+        name = "sft_reasoning" if stage in ("sft", "context") else "rl"
         rows = [json.loads(line) for line in (workplace / f"{name}.jsonl").read_text().splitlines()]
         for number, change in (changed or {}).items():
             rows[number] |= change
@@ -92,7 +102,10 @@ def test_rows_without_a_usable_prompt_are_refused_by_file_and_line(stage: str, r
     said = refusal(stage, {1: asking(None), 4: asking(7), 5: {"messages": None}})
     assert "rows cannot be used" in said
     assert "rows.jsonl:2" in said
-    if stage != "sft":  # which tells the first of every reason, and keeps all in rejected.jsonl where it goes on
+    if stage not in (
+        "sft",
+        "context",
+    ):  # which tell the first of every reason, and keep all in rejected.jsonl where they go on
         assert "rows.jsonl:5" in said
     assert "rows.jsonl:6" in said
 
@@ -104,15 +117,23 @@ def test_a_row_with_an_empty_prompt_is_refused_by_file_and_line(stage: str, refu
     assert "(user) is empty" in said
 
 
-@pytest.mark.fault(19, "an empty prompt in pairs.parquet", stage="pref")
-def test_a_pair_with_an_empty_prompt_is_refused_by_file_and_row(refusal: Refusal, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("prompt", "problem"),
+    [
+        pytest.param(None, "prompt_ids", marks=pytest.mark.fault(18, "a prompt null in pairs.parquet", stage="pref")),
+        pytest.param([], "prompt_ids is empty", marks=pytest.mark.fault(19, "empty in pairs.parquet", stage="pref")),
+    ],
+)
+def test_a_pair_without_a_prompt_is_refused_by_file_and_row(
+    prompt: list[int] | None, problem: str, refusal: Refusal, tmp_path: Path
+) -> None:
     import pyarrow.parquet as pq
 
     table = pq.read_table(tmp_path / "pairs.parquet")
     rows = table.to_pylist()
-    rows[3]["prompt_ids"] = []
+    rows[3]["prompt_ids"] = prompt
     pq.write_table(type(table).from_pylist(rows, schema=table.schema), tmp_path / "pairs.parquet")
-    assert "pairs.parquet:4: prompt_ids is empty" in refusal("pref")
+    assert f"pairs.parquet:4: {problem}" in refusal("pref")
 
 
 @pytest.mark.parametrize("gold", [None, 7])
@@ -137,11 +158,18 @@ def test_questions_without_gold_are_told_by_file_and_line(refusal: Refusal, tmp_
     assert "1 of 8 rows cannot be called right or wrong, as rows.jsonl:2: math_answer" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize("stage", stages(21, "longer than the context", *OF_ROWS))
+@pytest.mark.parametrize("stage", stages(21, "longer than the context", "sft", "rl", "pairs", "filter", "eval"))
 def test_a_prompt_that_is_too_long_is_refused_by_file_and_line(stage: str, refusal: Refusal, tmp_path: Path) -> None:
     said = refusal(stage, {3: asking("7" * 1100)})  # every digit is a token, the context has 1024
     assert "rows.jsonl:4" in said
     assert "1024" in said or "1012" in said  # RL: what a whole completion leaves of it
+
+
+@pytest.mark.fault(21, "longer than the length", stage="context")
+def test_a_row_longer_than_the_length_is_set_aside_with_its_file_and_line(refusal: Refusal, tmp_path: Path) -> None:
+    assert SAID_OF_WEIGHTS in refusal("context", {3: asking("7" * 1100)})
+    (row,) = map(json.loads, (tmp_path / "run" / "short" / "rejected.jsonl").read_text().splitlines())
+    assert (Path(row["file"]).name, row["line"], row["reason"]) == ("rows.jsonl", 4, "too long")
 
 
 @pytest.mark.fault(21, "longer than the context", stage="pref")
@@ -190,3 +218,13 @@ def test_batches_that_do_not_come_out_even_are_refused(
     line = refusal(stage, None, *words)
     assert said in line
     assert SAID_OF_WEIGHTS not in line
+
+
+@pytest.mark.parametrize("stage", stages(26, "a second run in the folder", *RECIPES))
+def test_a_folder_that_another_run_writes_to_is_refused(stage: str, refusal: Refusal, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    holder = Run(tmp_path / "run", None)
+    holder._lock()
+    assert "run is in use by another process" in refusal(stage)
+    del holder
+    assert SAID_OF_WEIGHTS in refusal(stage)
