@@ -52,6 +52,7 @@ MODEL = {
     "new": "build an untrained model of any shape, or count what it would cost",
     "probe": "change single tokens and see which layers notice: windows, causality, RoPE, packing",
     "convert": "turn a full-attention checkpoint into a sliding/full hybrid with the same weights",
+    "export": "turn a training checkpoint of any stage and sharding into a model folder",
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -153,6 +154,8 @@ def _model(args: argparse.Namespace) -> None:
     prepare_environment()
     if args.what == "probe":
         _load("posttrain.modelling.probe:probe")(args.folder, engine=args.engine, attention=args.attention)
+    elif args.what == "export":
+        _load("posttrain.modelling.export:export_checkpoint")(args.checkpoint, out=args.out)
     else:
         convert = _load("posttrain.modelling.convert:convert_model")
         convert(args.folder, ratio=args.ratio, window=args.window, out=args.out)
@@ -214,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
     alone = "check the recipe alone: no data, no model, no network; says what was not looked at"
     check.add_argument("--config-only", action="store_true", help=alone)
     _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
-    _add_model(commands.add_parser("model", help="build a model, probe its windows, or convert one to a hybrid"))
+    _add_model(commands.add_parser("model", help="build a model, probe its windows, convert one to a hybrid, or export a checkpoint"))
     for name, (_, help_text, add_options) in TALK.items():
         add_options(commands.add_parser(name, help=help_text, description=help_text))
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
@@ -282,6 +285,9 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     convert.add_argument("--ratio", required=True, metavar="N:1", help="sliding layers to full ones, such as 3:1")
     convert.add_argument("--window", required=True, type=int, metavar="N", help="tokens that a sliding layer sees")
     convert.add_argument("--out", required=True, type=Path, metavar="DIR", help="the hybrid's folder")
+    export = actions["export"]
+    export.add_argument("checkpoint", type=Path, metavar="CHECKPOINT_DIR", help="checkpoint-<step> of a run")
+    export.add_argument("--out", required=True, type=Path, metavar="DIR", help="the model's folder")
 
 
 def _add_recipe(command: argparse.ArgumentParser) -> None:
