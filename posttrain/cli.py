@@ -15,6 +15,7 @@ from posttrain.environment import leave_process_group, prepare_environment
 from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
 from posttrain.recipe import load_recipe, resolved_yaml
 from posttrain.runs import is_finished, require_writable
+from posttrain.simulation.command import add_simulate
 from posttrain.stacks import register_stacks
 from posttrain.talk.options import add_chat, add_generate, add_serve
 
@@ -35,7 +36,7 @@ TALK = {
     "serve": ("posttrain.talk.serve:run_serve", "serve a model with vLLM behind an OpenAI-compatible API", add_serve),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
-SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model")
+SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "model", "simulate")
 SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval", "context")
 REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
@@ -43,6 +44,7 @@ CHECK = "posttrain.check:check_recipe"
 CHECK_CONFIG = "posttrain.check_config:check_config"
 DEMO = "posttrain.demo.conductor:run_demo"
 DOCTOR = "posttrain.doctor:examine"
+SIMULATE = "posttrain.simulation.command:run_simulate"
 REWARDS = {
     "list": ("posttrain.authoring.listing:list_rewards", "the rewards that are there"),
     "new": ("posttrain.authoring.scaffold:new_reward", "write a reward and its test, to be changed into yours"),
@@ -111,6 +113,8 @@ def _run(args: argparse.Namespace) -> None:
     elif args.command == "doctor":
         prepare_environment()
         _load(DOCTOR)()
+    elif args.command == "simulate":
+        _load(SIMULATE)(args)
     elif args.command == "model":
         _model(args)
     elif args.command in TALK:
@@ -217,12 +221,14 @@ def _parser() -> argparse.ArgumentParser:
     alone = "check the recipe alone: no data, no model, no network; says what was not looked at"
     check.add_argument("--config-only", action="store_true", help=alone)
     _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
-    _add_model(commands.add_parser("model", help="build a model, probe its windows, convert one to a hybrid, or export a checkpoint"))
+    _add_model(commands.add_parser("model", help="build, probe or convert a model, or export a checkpoint"))
     for name, (_, help_text, add_options) in TALK.items():
         add_options(commands.add_parser(name, help=help_text, description=help_text))
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
     demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
     demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
+    what = "what an RL run would gain by more servers and by staleness, in simulated time"
+    add_simulate(commands.add_parser("simulate", help=what, description=what))
     commands.add_parser("doctor", help="what this machine has, and how safely it runs a model's code")
     return parser
 

@@ -51,9 +51,9 @@ def _read(checkpoint: Path) -> tuple[Any, str]:
         return _model(str(checkpoint)), "its whole weights"
     config = str(checkpoint) if (checkpoint / "config.json").is_file() else _start(checkpoint)
     if (checkpoint / "latest").is_file():
-        return _filled(config, _of_zero(checkpoint)), "put together from ZeRO's shards"
+        return _of_zero(config, checkpoint), "put together from ZeRO's shards"
     if (checkpoint / SHARDS).is_dir():
-        return _filled(config, _of_fsdp(checkpoint / SHARDS)), "put together from FSDP's shards"
+        return _of_fsdp(config, checkpoint / SHARDS), "put together from FSDP's shards"
     raise UserError(f"no weights known in '{checkpoint}'; need safetensors, ZeRO's states or {SHARDS}")
 
 
@@ -61,7 +61,9 @@ def _merged(checkpoint: Path) -> Any:
     from peft import PeftConfig, PeftModel
 
     if not (checkpoint / "adapter_model.safetensors").is_file():
-        raise UserError(f"'{checkpoint}' has adapters in shards alone; need a run that gathers them, as zero3.yaml does")
+        raise UserError(
+            f"'{checkpoint}' has adapters in shards alone; need a run that gathers them, as zero3.yaml does"
+        )
     base = PeftConfig.from_pretrained(str(checkpoint)).base_model_name_or_path
     return PeftModel.from_pretrained(_model(base), str(checkpoint)).merge_and_unload()
 
@@ -72,34 +74,31 @@ def _model(path: str) -> Any:
     return from_folder(AutoModelForCausalLM, path, "model", dtype="auto", **weight_files(allow_pickle=False))
 
 
-def _filled(config_path: str, weights: dict[str, Any]) -> Any:
-    """A model of this configuration, and its dtype, with these weights."""
+def _empty(config_path: str) -> Any:
+    """A model of this configuration in its dtype, whose weights are to come."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = from_folder(AutoConfig, config_path, "configuration")
-    model = AutoModelForCausalLM.from_config(config, dtype=config.dtype)
+    return AutoModelForCausalLM.from_config(config, dtype=config.dtype)
+
+
+def _of_zero(config_path: str, checkpoint: Path) -> Any:
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    model = _empty(config_path)
+    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # it tells of every file
+        weights = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint))
     model.load_state_dict(weights)
     return model
 
 
-def _of_zero(checkpoint: Path) -> dict[str, Any]:
-    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+def _of_fsdp(config_path: str, shards: Path) -> Any:
+    from torch.distributed import checkpoint as dcp
 
-    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # it tells of every file
-        weights: dict[str, Any] = get_fp32_state_dict_from_zero_checkpoint(str(checkpoint))
-    return weights
-
-
-def _of_fsdp(shards: Path) -> dict[str, Any]:
-    from torch.distributed.checkpoint import FileSystemReader
-    from torch.distributed.checkpoint.default_planner import _EmptyStateDictLoadPlanner
-    from torch.distributed.checkpoint.state_dict_loader import _load_state_dict
-
-    found: dict[str, Any] = {}
-    reader = FileSystemReader(shards)
-    _load_state_dict(found, storage_reader=reader, planner=_EmptyStateDictLoadPlanner(), no_dist=True)
-    weights: dict[str, Any] = found["model"]
-    return weights
+    model = _empty(config_path)
+    weights = {"model": model.state_dict()}
+    dcp.load(weights, storage_reader=dcp.FileSystemReader(shards), no_dist=True)  # type: ignore[attr-defined]
+    return model  # its own tensors were filled
 
 
 def _start(checkpoint: Path) -> str:

@@ -4,4 +4,5 @@
 - `decoding`: one batch on vLLM servers with continuous batching
 - `pipeline`: batches and updates beside each other, within a bound on staleness
 - `rollouts`: all three, and what came of it
+- `measured`: what it takes, from a run that was made; `command`: `posttrain simulate`
 """

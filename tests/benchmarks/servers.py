@@ -7,17 +7,16 @@ demo's lengths, decoding and updates are those that its run measured.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from posttrain.models.build import PRESETS
 from posttrain.models.costs import kv_cache_bytes, parameters
 from posttrain.simulation.decoding import StepTime
-from posttrain.simulation.lengths import Lengths, lognormal, recorded
+from posttrain.simulation.lengths import Lengths, lognormal
+from posttrain.simulation.measured import read_run
 from posttrain.simulation.rollouts import Fleet, Outcome, generate, simulate
 from posttrain.terminal import say
 
@@ -111,23 +110,16 @@ def batch_table(lengths: Lengths, step_time: StepTime) -> None:
         say(f"| {groups} | {seconds:.0f} s | {batches.straggling:.0%} | " + " | ".join(responses) + " |")
 
 
-def demo_table(run: Path) -> None:
+def demo_table(folder: Path) -> None:
     """Lengths, decoding and updates as the run has them, if engine and trainer had machines of their own."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][1:]  # the first warms up
-    trainer = yaml.safe_load((run / "recipe.yaml").read_text())["trainer"]
-    responses = trainer["per_device_train_batch_size"] * trainer["gradient_accumulation_steps"]
-    longest = np.array([line["completions/max_length"] for line in lines])
-    tokens = np.array([responses * line["completions/mean_length"] for line in lines])
-    seconds = np.array([line["seconds/generate"] for line in lines])
-    floor_s, per_response_s = np.linalg.lstsq(np.stack([longest, tokens], axis=1), seconds, rcond=None)[0]
-    update_s = float(np.mean([line["step_time"] - line["seconds/generate"] for line in lines]))
-    step_time = StepTime(float(floor_s), float(per_response_s))
-    say(f"\n{run}: a step of decoding takes {describe(step_time)}; generation {seconds.mean():.2f} s a batch")
-    say(f"| update {update_s:.1f} s | {BOUNDS} |")
+    run = read_run(folder)
+    say(f"\n{folder}: a step of decoding takes {describe(run.step_time)}; generation {run.generation_s:.2f} s a batch")
+    say(f"| update {run.update_s:.1f} s | {BOUNDS} |")
     for servers in SERVERS[:3]:
-        fleet = Fleet(servers, responses, step_time)
-        batches = generate(recorded(run / "samples.jsonl"), fleet, responses=responses, steps=STEPS, seed=SEED)
-        row(f"{servers} servers", [simulate(batches, update_s=update_s, sync_s=0.0, staleness=n) for n in STALENESS])
+        fleet = Fleet(servers, run.responses, run.step_time)
+        batches = generate(run.lengths, fleet, responses=run.responses, steps=STEPS, seed=SEED)
+        outcomes = [simulate(batches, update_s=run.update_s, sync_s=0.0, staleness=bound) for bound in STALENESS]
+        row(f"{servers} servers", outcomes)
 
 
 def describe(step_time: StepTime) -> str:
