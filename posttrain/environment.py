@@ -55,5 +55,10 @@ def leave_process_group() -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "torch" in sys.modules:
         from torch import distributed
 
+        if "vllm.distributed.parallel_state" in sys.modules:  # an engine in the trainer's process has groups of its own
+            from vllm.distributed.parallel_state import destroy_distributed_environment, destroy_model_parallel
+
+            destroy_model_parallel()  # or it would do so as the interpreter ends, and find them gone
+            destroy_distributed_environment()
         if distributed.is_initialized():
             distributed.destroy_process_group()

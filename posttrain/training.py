@@ -138,7 +138,9 @@ def _whole_copy(model: Any, state_dict: dict[str, Any]) -> Any:
     from peft import get_peft_model
 
     base = model.get_base_model()
-    copy = get_peft_model(type(base)(base.config).to(base.dtype), deepcopy(model.peft_config[model.active_adapter]))
+    whole = type(base)(base.config).to(base.dtype)
+    whole.generation_config = base.generation_config
+    copy = get_peft_model(whole, deepcopy(model.peft_config[model.active_adapter]))
     copy.load_state_dict(state_dict)
     return copy
 
