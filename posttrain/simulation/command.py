@@ -32,7 +32,8 @@ def run_simulate(args: Namespace) -> None:
     from posttrain.simulation.rollouts import Fleet, generate, simulate
     from posttrain.terminal import console, say
 
-    if min(*args.servers, args.steps, args.responses or 1) < 1 or min(*args.staleness, args.sync) < 0:
+    counts = [*args.servers, args.steps, *([] if args.responses is None else [args.responses])]
+    if min(counts) < 1 or min(*args.staleness, args.sync) < 0:
         raise UserError("need at least one server, step and response, and no staleness or sync below 0")
     run = read_run(args.run, responses=args.responses)
     say(

@@ -133,19 +133,18 @@ def draw(rates: dict[float, dict[int, list[float]]], path: Path) -> None:
 
     figure, panels = plt.subplots(1, len(rates), figsize=(4 * len(rates), 3.4), sharey=True)
     for panel, (update_s, by_servers) in zip(panels, rates.items(), strict=True):
-        for index, bound in enumerate(STALENESS):
-            panel.plot(
-                list(by_servers), [rate[index] for rate in by_servers.values()], "o-", label=f"staleness {bound}"
-            )
-        panel.axhline(3600 / (update_s + SYNC_S), color="gray", linewidth=0.8, linestyle=":")
+        for index, (bound, style) in enumerate(zip(STALENESS, ("o-", "o-", "s--", "x:"), strict=True)):
+            speed = [rate[index] for rate in by_servers.values()]
+            panel.plot(list(by_servers), speed, style, label=f"staleness {bound}", markersize=5)
+        panel.axhline(3600 / update_s, color="gray", linewidth=0.8, linestyle=":")
         panel.set(title=f"an update takes {update_s:.0f} s", xlabel="servers")
         panel.set_xscale("log", base=2)
         panel.set_xticks(SERVERS, [str(servers) for servers in SERVERS])
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.1 * max(max(speed) for each in rates.values() for speed in each.values()))
         panel.grid(alpha=0.3)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("steps an hour")
-    panels[0].legend(frameon=False, fontsize=8)
+    panels[0].legend(frameon=False, fontsize=8, loc="lower right")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
 

@@ -71,5 +71,6 @@ def test_what_is_no_run_of_rl_is_refused(tmp_path: Path, capsys: Any) -> None:
         read_run(write_run(tmp_path / "sft", stage="sft"))
     with pytest.raises(UserError, match="has 1 steps of RL behind its first; need 3 or more"):
         read_run(write_run(tmp_path / "short", seconds=(1.0, 2.0)))
-    assert cli.main(["simulate", str(tmp_path / "short"), "--servers", "0"]) == 2
-    assert "need at least one server" in capsys.readouterr().err
+    for option, value in (("--servers", "0"), ("--steps", "0"), ("--responses", "0"), ("--staleness", "-1")):
+        assert cli.main(["simulate", str(tmp_path / "short"), option, value]) == 2
+        assert "need at least one server" in capsys.readouterr().err
