@@ -10,7 +10,7 @@ def add_simulate(parser: ArgumentParser) -> None:
     parser.add_argument("--servers", type=int, nargs="+", default=[1, 2, 4], metavar="N", help="(default: 1 2 4)")
     parser.add_argument("--staleness", type=int, nargs="+", default=[0, 1, 2], metavar="N", help="(default: 0 1 2)")
     parser.add_argument(
-        "--sync", type=float, default=0.0, metavar="S", help="seconds that new weights take (default: 0)"
+        "--sync", type=float, default=0.0, metavar="S", help="seconds to hand over weights (default: 0)"
     )
     batch = "responses of a batch (default: the recipe's, of one process)"
     parser.add_argument("--responses", type=int, metavar="N", help=batch)

@@ -1,7 +1,6 @@
-"""Batches that servers generate and a trainer learns from, beside each other as far as a bound on staleness lets them.
+"""Batches that servers generate and a trainer learns from, beside each other as far as staleness lets them.
 
-Version k of the weights is what k updates have made; batch k serves the update that makes version k + 1. Sampled under
-version v its staleness is k - v.
+Version k of the weights is what k updates have made; batch k serves the update that makes version k + 1.
 """
 
 from collections.abc import Sequence
@@ -16,8 +15,8 @@ class Timeline:
         seconds: from the first prompt to the last update.
         updating_s: in which the trainer updated.
         generating_s: in which the servers had a batch.
-        syncing_s: in which both moved weights.
-        staleness: of each batch.
+        syncing_s: in which the trainer handed over weights.
+        staleness: of each batch: how many updates the weights that sampled it lack.
     """
 
     seconds: float = 0.0
@@ -30,37 +29,28 @@ class Timeline:
 def run_pipeline(generation_s: Sequence[float], *, update_s: float, sync_s: float, staleness: int) -> Timeline:
     """Every batch is generated once, under one version, and learnt from once, in order.
 
-    Servers begin the next batch as soon as the bound allows it with the weights that they have. Weights are moved where
-    servers are between two batches and the trainer between two updates; both wait for it. So at staleness 0 a step is
-    generation, update and sync one after the other, and at 1 the longer one of the first two, and the sync.
+    Before update k the trainer hands batch k + staleness to the servers, with version k. They generate one batch after
+    another, each as soon as it is handed to them. So at staleness 0 a step is sync, generation and update one after the
+    other, and from 1 on, where all batches take as long, the longer of generation and of update with sync.
 
     Args:
         generation_s: seconds of each batch.
         update_s: seconds of an update, with all else that the trainer does for a step.
-        sync_s: seconds until servers have new weights.
-        staleness: no batch is staler.
+        sync_s: seconds that the trainer takes to hand over weights.
+        staleness: of all batches but the first ones, which are sampled by the weights that the run starts with.
     """
     line = Timeline()
-    held = generated = updated = 0  # the servers' version; batches that are there; updates, which is the trainer's one
-    servers_until: float | None = None  # when what they do is done; None: nothing
-    trainer_until: float | None = None
-    now = 0.0
-    while updated < len(generation_s):
-        is_more = generated < len(generation_s)
-        if servers_until is None and trainer_until is None and is_more and held < updated:
-            now, held = now + sync_s, updated
+    handed_s = [0.0] * (staleness + 1)  # when the servers were given each batch
+    servers_free_s = now_s = 0.0
+    for batch, seconds in enumerate(generation_s):
+        if 0 < batch < len(generation_s) - staleness:
+            now_s += sync_s
             line.syncing_s += sync_s
-        if servers_until is None and is_more and generated - held <= staleness:
-            servers_until = now + generation_s[generated]
-            line.generating_s += generation_s[generated]
-            line.staleness.append(generated - held)
-        if trainer_until is None and updated < generated:
-            trainer_until = now + update_s
-            line.updating_s += update_s
-        now = min(until for until in (servers_until, trainer_until) if until is not None)
-        if servers_until == now:
-            servers_until, generated = None, generated + 1
-        if trainer_until == now:
-            trainer_until, updated = None, updated + 1
-    line.seconds = now
+            handed_s.append(now_s)
+        servers_free_s = max(servers_free_s, handed_s[batch]) + seconds
+        now_s = max(now_s, servers_free_s) + update_s
+        line.generating_s += seconds
+        line.updating_s += update_s
+        line.staleness.append(min(batch, staleness))
+    line.seconds = now_s
     return line

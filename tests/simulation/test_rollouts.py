@@ -43,7 +43,7 @@ def test_constant_lengths_give_the_steps_an_hour_that_arithmetic_gives() -> None
     assert in_turn.staleness == {0: 1.0}
     assert batches.straggling == 0
     beside = simulate(batches, update_s=4.8, sync_s=2.0, staleness=1)
-    assert beside.steps_per_hour == pytest.approx(3600 / 13.2, rel=0.01)
+    assert beside.steps_per_hour == pytest.approx(3600 / 11.2, rel=0.01)
     assert beside.staleness == {0: 0.01, 1: 0.99}
 
 
