@@ -7,7 +7,8 @@ ARGS   ?=
 
 .PHONY: setup demo test test-fast test-faults soak check format docs docs-links context sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
-        bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes bench-context bench-layers
+        bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes bench-context bench-layers \
+        bench-servers
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -110,3 +111,6 @@ bench-context: setup
 
 bench-layers: setup
 	$(BIN)/python tests/benchmarks/layer_ratios.py $(ARGS)
+
+bench-servers: setup
+	$(BIN)/python tests/benchmarks/servers.py $(ARGS)

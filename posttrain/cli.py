@@ -16,6 +16,7 @@ from typing import Any
 from posttrain import __version__
 from posttrain.environment import leave_process_group, prepare_environment
 from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from posttrain.simulation.command import add_simulate
 from posttrain.stacks import register_stacks
 from posttrain.talk.options import add_chat, add_generate, add_serve
 
@@ -36,7 +37,7 @@ TALK = {
     "serve": ("posttrain.talk.serve:run_serve", "serve a model with vLLM behind an OpenAI-compatible API", add_serve),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
-SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "recipes", "model")
+SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "recipes", "model", "simulate")
 SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval", "context")
 REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
@@ -45,6 +46,7 @@ CHECK_CONFIG = "posttrain.check_config:check_config"
 DEMO = "posttrain.demo.conductor:run_demo"
 DOCTOR = "posttrain.doctor:examine"
 RECIPES = "posttrain.authoring.recipes:copy_recipes"
+SIMULATE = "posttrain.simulation.command:run_simulate"
 REWARDS = {
     "list": ("posttrain.authoring.listing:list_rewards", "the rewards that are there"),
     "new": ("posttrain.authoring.scaffold:new_reward", "write a reward and its test, to be changed into yours"),
@@ -54,6 +56,7 @@ MODEL = {
     "new": "build an untrained model of any shape, or count what it would cost",
     "probe": "change single tokens and see which layers notice: windows, causality, RoPE, packing",
     "convert": "turn a full-attention checkpoint into a sliding/full hybrid with the same weights",
+    "export": "turn a training checkpoint of any stage and sharding into a model folder",
 }
 
 DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -116,6 +119,8 @@ def _run(args: argparse.Namespace) -> None:
         _load(COMPARE)(args.first, args.second, args.decodings and tuple(args.decodings))
     elif args.command == "recipes":
         _load(RECIPES)(args.folder)
+    elif args.command == "simulate":
+        _load(SIMULATE)(args)
     elif args.command == "model":
         _model(args)
     elif args.command in TALK:
@@ -173,6 +178,8 @@ def _model(args: argparse.Namespace) -> None:
     prepare_environment()
     if args.what == "probe":
         _load("posttrain.modelling.probe:probe")(args.folder, engine=args.engine, attention=args.attention)
+    elif args.what == "export":
+        _load("posttrain.modelling.export:export_checkpoint")(args.checkpoint, out=args.out)
     else:
         convert = _load("posttrain.modelling.convert:convert_model")
         convert(args.folder, ratio=args.ratio, window=args.window, out=args.out)
@@ -234,7 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     alone = "check the recipe alone: no data, no model, no network; says what was not looked at"
     check.add_argument("--config-only", action="store_true", help=alone)
     _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
-    _add_model(commands.add_parser("model", help="build a model, probe its windows, or convert one to a hybrid"))
+    _add_model(commands.add_parser("model", help="build, probe or convert a model, or export a checkpoint"))
     for name, (_, help_text, add_options) in TALK.items():
         add_options(commands.add_parser(name, help=help_text, description=help_text))
     demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
@@ -246,6 +253,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor = commands.add_parser("doctor", help="what this machine has and lacks for a run, line by line")
     _add_recipe(doctor, nargs="?")
+    what = "what an RL run would gain by more servers and by staleness, in simulated time"
+    add_simulate(commands.add_parser("simulate", help=what, description=what))
     return parser
 
 
@@ -307,6 +316,9 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     convert.add_argument("--ratio", required=True, metavar="N:1", help="sliding layers to full ones, such as 3:1")
     convert.add_argument("--window", required=True, type=int, metavar="N", help="tokens that a sliding layer sees")
     convert.add_argument("--out", required=True, type=Path, metavar="DIR", help="the hybrid's folder")
+    export = actions["export"]
+    export.add_argument("checkpoint", type=Path, metavar="CHECKPOINT_DIR", help="checkpoint-<step> of a run")
+    export.add_argument("--out", required=True, type=Path, metavar="DIR", help="the model's folder")
 
 
 def _add_recipe(command: argparse.ArgumentParser, *, nargs: str | None = None) -> None:

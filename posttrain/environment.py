@@ -46,13 +46,19 @@ def prepare_environment() -> None:
 
 
 def leave_process_group() -> None:
-    """Of several processes each ends its threads of communication, to be called when all work is done.
+    """Each of several processes ends its threads of communication; to be called in all when their work is done.
 
     Where they still run as the interpreter ends, some processes abort (SIGABRT, "terminate called without an active
-    exception"; seen with gloo, and told in pytorch#190489), and a finished run looks like a failed one.
+    exception"; seen with gloo, and told in pytorch#190489), and a finished run looks like a failed one. A process that
+    fails alone must not leave: NCCL may wait for the others, who wait for it; there the launcher ends them all.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and "torch" in sys.modules:
         from torch import distributed
 
+        if "vllm.distributed.parallel_state" in sys.modules:  # an engine in the trainer's process has groups of its own
+            from vllm.distributed.parallel_state import destroy_distributed_environment, destroy_model_parallel
+
+            destroy_model_parallel()  # or it would do so as the interpreter ends, and find them gone
+            destroy_distributed_environment()
         if distributed.is_initialized():
             distributed.destroy_process_group()

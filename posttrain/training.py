@@ -10,6 +10,7 @@ from transformers import TrainerCallback
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from posttrain.alarms import Alarms
+from posttrain.environment import leave_process_group
 from posttrain.errors import Preempted, UserError
 from posttrain.models.load import save_model
 from posttrain.models.probe import never_slides, require_whole_sequences, require_window
@@ -100,6 +101,7 @@ def train(trainer: Any, run: Run, *, resume: Resume, is_growing: bool = False) -
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if preemption.has_stopped:
         trainer.accelerator.wait_for_everyone()  # with its part of the checkpoint
+        leave_process_group()
         raise Preempted
 
 
@@ -136,7 +138,9 @@ def _whole_copy(model: Any, state_dict: dict[str, Any]) -> Any:
     from peft import get_peft_model
 
     base = model.get_base_model()
-    copy = get_peft_model(type(base)(base.config).to(base.dtype), deepcopy(model.peft_config[model.active_adapter]))
+    whole = type(base)(base.config).to(base.dtype)
+    whole.generation_config = base.generation_config
+    copy = get_peft_model(whole, deepcopy(model.peft_config[model.active_adapter]))
     copy.load_state_dict(state_dict)
     return copy
 

@@ -1,19 +1,13 @@
-"""`posttrain` with AGAPO's completions replaced: the same ones however many processes share a batch.
+"""AGAPO with its completions replaced: the same ones however many processes share a batch.
 
 Two processes sample other responses than one does. So every batch is sampled for real, and then each response gives way
 to one that depends only on the step and its place in the whole batch.
 """
 
 import random
-import sys
 from typing import Any
 
-from posttrain.environment import prepare_environment
-
-prepare_environment()
-
-from posttrain import cli  # noqa: E402  (after the environment)
-from posttrain.rl import AGAPOTrainer  # noqa: E402
+from posttrain.rl import AGAPOTrainer
 
 # How many of a group's responses have an even number of tokens, which is what the reward asks for: batch by batch.
 BATCHES = (("half", "half", "half"), ("all", "half", "none"))
@@ -32,10 +26,3 @@ class StoredRollouts(AGAPOTrainer):
         is_even = {"all": True, "half": index % 2 == 0, "none": False}[groups[index // self.num_generations]]
         num_tokens = 2 * rng.randint(2, 9) - (not is_even)
         return [*rng.choices(range(20, 250), k=num_tokens - 1), self.eos_token_ids[0]]
-
-
-if __name__ == "__main__":
-    import posttrain.rl.stage as stage
-
-    stage.AGAPOTrainer = StoredRollouts  # type: ignore[misc]
-    sys.exit(cli.main())

@@ -1,8 +1,13 @@
-"""Two processes on the same global batch end where one does: torchrun (DDP over gloo) and DeepSpeed, on CPU."""
+"""Two processes on the same global batch end where one does: torchrun (DDP over gloo) and DeepSpeed, on CPU.
+
+Every way to share out a model is launched once, for all stages: importing the libraries is most of what a run costs
+here. One process takes the stages in the reverse order, so that what one of them left behind could not go unnoticed.
+"""
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +16,33 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from posttrain.modelling.export import export_checkpoint
 from posttrain.run_folder.checkpoints import CheckpointFolder
+from posttrain.run_folder.seals import SEAL, read_seal, seal
 from posttrain.training import _whole_copy
+from tests.distributed.conftest import DOMAINS
 
 pytestmark = pytest.mark.slow
-Launch = Callable[..., Path]
+Launch = Callable[..., str]
+RunOf = Callable[[str, str], Path]  # of a sharding and a name in RUNS
 
-POSTTRAIN = ("-m", "posttrain")
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-LEAVES_ITS_GROUP = (str(Path(__file__).with_name("leaves_its_group.py")),)
-STORED_ROLLOUTS = (str(Path(__file__).with_name("stored_rollouts.py")),)
 HALF_OF_4 = "trainer.per_device_train_batch_size=2"
 NOT_TWICE = "trainer.gradient_accumulation_steps=1"
-DOMAINS = ("long_chains", "short_chains")
+ADAPTERS = ("lora={r: 4, target_modules: all-linear}", "trainer.learning_rate=1e-2")
+SAVING = ("trainer.save_strategy=steps", "trainer.save_steps=2", "trainer.save_total_limit=3")
+
+# What is run, and how each of two processes takes half of its batch.
+RUNS: dict[str, tuple[tuple[str, ...], str]] = {
+    "sft": (("sft", "sft.yaml"), HALF_OF_4),
+    "sft-adapters": (("sft", "sft.yaml", *ADAPTERS, *SAVING), HALF_OF_4),
+    "packs": (("sft", "packs.yaml"), NOT_TWICE),
+    "rl": (("rl", "rl.yaml"), NOT_TWICE),
+    "rl-adapters": (("rl", "rl.yaml", *ADAPTERS), NOT_TWICE),
+    "pref": (("pref", "pref.yaml"), HALF_OF_4),
+    "pref-adapters": (("pref", "pref.yaml", *ADAPTERS), HALF_OF_4),
+}
+# Rows are read by worker processes.
+KILLED = ("sft", "sft.yaml", HALF_OF_4, "trainer.dataloader_num_workers=1", *SAVING)
 
 # float32 sums in another order; the weights themselves are about 0.1 and an update moves them by 1e-3 a step.
 TOLERANCE = 1e-5
@@ -32,6 +51,38 @@ TOLERANCE = 1e-5
 def accelerate(config: str) -> tuple[str, ...]:
     path = Path(__file__).parents[2] / "recipes" / "accelerate" / f"{config}.yaml"
     return ("-m", "accelerate.commands.launch", "--config_file", str(path), "--main_process_port", "0")
+
+
+LAUNCHERS = {
+    "alone": accelerate("single"),
+    "ddp": ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"),
+    "zero2": accelerate("zero2"),
+    "zero3": accelerate("zero3"),
+}
+SHARDINGS = tuple(LAUNCHERS)[1:]
+
+
+@pytest.fixture(scope="module")
+def run_of(launch: Launch, workplace: Path) -> RunOf:
+    """The folder of a finished run; the first of a sharding starts all of it."""
+
+    def commands(sharding: str) -> list[Sequence[str]]:
+        if sharding == "alone":
+            return [[*words, f"run={name}-alone"] for name, (words, _) in reversed(RUNS.items())]
+        shared = [[*words, half, f"run={name}-{sharding}"] for name, (words, half) in RUNS.items()]
+        return [*shared, [*KILLED, f"run=killed-{sharding}"]]
+
+    @cache
+    def launched(sharding: str) -> str:
+        return launch(LAUNCHERS[sharding], *commands(sharding))
+
+    def run(sharding: str, name: str) -> Path:
+        said, manifest = launched(sharding), workplace / f"{name}-{sharding}" / "manifest.json"
+        assert manifest.is_file(), said
+        assert json.loads(manifest.read_text())["status"] == "finished", said
+        return manifest.parent
+
+    return run
 
 
 def weights(model_folder: Path) -> torch.Tensor:
@@ -54,37 +105,84 @@ def assert_same_model(run: Path, alone: Path, start: Path) -> None:
 def assert_same_metrics(run: Path, alone: Path, names: tuple[str, ...]) -> None:
     lines, expected = metrics(run), metrics(alone)
     assert [line["step"] for line in lines] == [line["step"] for line in expected]
+    assert {name for line in expected for name in line} >= set(names)
     for line, other in zip(lines, expected, strict=True):
         assert line.keys() == other.keys()
         for name in set(names) & other.keys():
             assert line[name] == pytest.approx(other[name], rel=1e-4, abs=1e-9), name
 
 
-@pytest.fixture(scope="module")
-def sft_alone(launch: Launch) -> Path:
-    return launch(*accelerate("single"), *POSTTRAIN, "sft", "sft.yaml", run="sft-alone")
+SFT_METRICS = (
+    *("loss", "grad_norm", "loss/reasoning", "loss/non_reasoning"),
+    *("tokens/reasoning", "tokens/non_reasoning", "tokens/ratio"),
+)
+PACK_METRICS = (
+    *("loss", "grad_norm", "eval_loss", "eval_loss/reasoning"),
+    *(f"{what}/reasoning/{domain}" for what in ("loss", "tokens", "eval_loss") for domain in DOMAINS),
+)
+GROUPS = ("groups/all_correct", "groups/mixed", "groups/all_wrong")
+RL_METRICS = ("reward", "outcome", *GROUPS, "advantage/std", "grad_norm")
+PREF_METRICS = (
+    *("loss", "grad_norm", "prob/chosen", "prob/rejected", "ordering_accuracy", "length/chosen", "length/rejected"),
+    *("margin/reasoning", "margin/non_reasoning", "ordering_accuracy/en", "prob/chosen/ko"),
+)
 
 
+@pytest.mark.parametrize("sharding", SHARDINGS)
+@pytest.mark.parametrize("trained", ["sft", "sft-adapters"])
 def test_sft_counts_the_tokens_of_both_processes_and_ends_at_the_same_weights(
-    launch: Launch, sft_alone: Path, model_folder: Path
+    trained: str, sharding: str, run_of: RunOf, model_folder: Path
 ) -> None:
-    run = launch(*TORCHRUN, *POSTTRAIN, "sft", "sft.yaml", HALF_OF_4, run="sft-ddp")
-    for line, other in zip(metrics(run), metrics(sft_alone), strict=True):
+    run, alone = run_of(sharding, trained), run_of("alone", trained)
+    for line, other in zip(metrics(run), metrics(alone), strict=True):
         for name in ("step", "tokens/reasoning", "tokens/non_reasoning", "tokens/ratio"):
             assert line[name] == other[name]
-    assert_same_metrics(run, sft_alone, ("loss", "grad_norm", "loss/reasoning", "loss/non_reasoning"))
-    assert_same_model(run, sft_alone, model_folder)
+    assert_same_metrics(run, alone, SFT_METRICS)
+    assert_same_model(run, alone, model_folder)
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "zero2", "zero3"])
-def test_sft_killed_in_both_processes_goes_on_at_the_next_row(
-    launcher: str, launch: Launch, sft_alone: Path, model_folder: Path
+@pytest.mark.parametrize("sharding", SHARDINGS)
+def test_sft_packs_shared_by_two_processes_end_at_the_same_weights_and_figures(
+    sharding: str, run_of: RunOf, model_folder: Path
 ) -> None:
-    """Rows are read by worker processes; what a kill after step 2 leaves is made of a run that was left alone."""
-    saving = ("trainer.save_strategy=steps", "trainer.save_steps=2", "trainer.save_total_limit=3")
-    words = (*POSTTRAIN, "sft", "sft.yaml", HALF_OF_4, "trainer.dataloader_num_workers=1", *saving)
-    command = (*(TORCHRUN if launcher == "torchrun" else accelerate(launcher)), *words)
-    run = launch(*command, run=f"sft-killed-{launcher}")
+    run, alone = run_of(sharding, "packs"), run_of("alone", "packs")
+    assert [line["step"] for line in metrics(run) if "eval_loss" in line] == [3, 6]
+    assert_same_metrics(run, alone, PACK_METRICS)
+    assert_same_model(run, alone, model_folder)
+
+
+@pytest.mark.parametrize("sharding", SHARDINGS)
+@pytest.mark.parametrize("trained", ["rl", "rl-adapters"])
+def test_rl_judges_groups_over_the_whole_batch_and_ends_at_the_same_weights(
+    trained: str, sharding: str, run_of: RunOf, model_folder: Path
+) -> None:
+    """Of three groups of four, the middle one lies in both processes; each batch serves two updates."""
+    run, alone = run_of(sharding, trained), run_of("alone", trained)
+    mixed, _, of_each_kind, _ = metrics(alone)
+    assert mixed["groups/mixed"] == 1
+    assert [of_each_kind[name] for name in GROUPS] == [pytest.approx(1 / 3)] * 3
+    assert_same_metrics(run, alone, RL_METRICS)
+    # A mean over micro-batches; no response of the first batch is dropped, so they weigh the same however they are cut.
+    assert metrics(run)[1]["kl"] == pytest.approx(metrics(alone)[1]["kl"], rel=1e-4)
+    assert_same_model(run, alone, model_folder)
+
+
+@pytest.mark.parametrize("sharding", SHARDINGS)
+@pytest.mark.parametrize("trained", ["pref", "pref-adapters"])
+def test_preference_averages_over_the_pairs_of_both_processes_and_ends_at_the_same_weights(
+    trained: str, sharding: str, run_of: RunOf, model_folder: Path
+) -> None:
+    run, alone = run_of(sharding, trained), run_of("alone", trained)
+    assert_same_metrics(run, alone, PREF_METRICS)
+    assert_same_model(run, alone, model_folder)
+
+
+@pytest.mark.parametrize("sharding", SHARDINGS)
+def test_sft_killed_in_both_processes_goes_on_at_the_next_row(
+    sharding: str, launch: Launch, run_of: RunOf, model_folder: Path
+) -> None:
+    """What a kill after step 2 leaves is made of a run that was left alone."""
+    run = run_of(sharding, "killed")
     uninterrupted, checkpoints = metrics(run), CheckpointFolder(run / "checkpoints")
     for later in (4, 6):
         shutil.rmtree(checkpoints.of_step(later))
@@ -94,89 +192,39 @@ def test_sft_killed_in_both_processes_goes_on_at_the_next_row(
     manifest = json.loads((run / "manifest.json").read_text())
     (run / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
 
-    launch(*command, "--resume", run=run.name)
+    said = launch(LAUNCHERS[sharding], [*KILLED, "--resume", f"run={run.name}"])
+    assert json.loads((run / "manifest.json").read_text())["status"] == "finished", said
     assert checkpoints.of_step(2).stat().st_ino == written  # not made again
     for line, other in zip(metrics(run), uninterrupted, strict=True):
         for name in ("step", "loss", "tokens/reasoning", "tokens/non_reasoning"):
             assert line[name] == other[name]
-    assert_same_model(run, sft_alone, model_folder)
+    assert_same_model(run, run_of("alone", "sft"), model_folder)
 
 
-@pytest.fixture(scope="module")
-def packs(demo_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
-    """Rows of two domains in packs, and an evaluation of a single pack, which two processes cannot share."""
-    lines = sorted(demo_files["sft_round2"].read_text().splitlines(keepends=True), key=len)
-    held_out = tmp_path_factory.mktemp("held_out") / "rows.jsonl"
-    held_out.write_text("".join(next(line for line in lines if f'"{domain}"' in line) for domain in DOMAINS))
-    return (
-        f"data.sources.0.path={demo_files['sft_round2']}",
-        f"validation={{sources: [{{path: {held_out}}}]}}",
-        "data.pack_tokens=256",
-        "trainer.per_device_train_batch_size=1",
-        "trainer.eval_strategy=steps",
-        "trainer.eval_steps=3",
-    )
-
-
-@pytest.fixture(scope="module")
-def packs_alone(launch: Launch, packs: tuple[str, ...]) -> Path:
-    return launch(*POSTTRAIN, "sft", "sft.yaml", *packs, run="packs-alone")
-
-
-FIGURES_OF_PACKS = (
-    *("loss", "grad_norm", "eval_loss", "eval_loss/reasoning"),
-    *(f"{what}/reasoning/{domain}" for what in ("loss", "tokens", "eval_loss") for domain in DOMAINS),
-)
-
-
-def test_sft_packs_shared_by_two_processes_end_at_the_same_weights_and_figures(
-    launch: Launch, packs: tuple[str, ...], packs_alone: Path, model_folder: Path
+@pytest.mark.parametrize("sharding", SHARDINGS)
+@pytest.mark.parametrize("trained", ["killed", "sft-adapters"])
+def test_last_checkpoint_is_exported_as_the_model_of_its_run(
+    trained: str, sharding: str, run_of: RunOf, tmp_path: Path
 ) -> None:
-    run = launch(*TORCHRUN, *POSTTRAIN, "sft", "sft.yaml", *packs, NOT_TWICE, run="packs-ddp")
-    lines = metrics(run)
-    assert [line["step"] for line in lines if "eval_loss" in line] == [3, 6]
-    assert set(FIGURES_OF_PACKS) <= {key for line in lines for key in line}
-    assert_same_metrics(run, packs_alone, FIGURES_OF_PACKS)
-    assert_same_model(run, packs_alone, model_folder)
+    run = run_of(sharding, trained)
+    export_checkpoint(run / "checkpoints/checkpoint-6", out=tmp_path / "model")
+    torch.testing.assert_close(weights(tmp_path / "model"), weights(run / "model"), rtol=0, atol=1e-7)
+    for name in ("chat_template.jinja", "tokenizer.json", "generation_config.json"):
+        assert (tmp_path / "model" / name).read_bytes() == (run / "model" / name).read_bytes()
 
 
-def test_sft_packs_are_proven_apart_and_trained_in_shards(
-    launch: Launch, packs: tuple[str, ...], packs_alone: Path, model_folder: Path
+@pytest.mark.parametrize("sharding", ["zero2", "zero3"])
+def test_shards_of_zero_without_gathered_weights_are_exported_as_the_model_of_their_run(
+    sharding: str, run_of: RunOf, tmp_path: Path
 ) -> None:
-    run = launch(*accelerate("zero3"), *POSTTRAIN, "sft", "sft.yaml", *packs, NOT_TWICE, run="packs-zero3")
-    assert_same_metrics(run, packs_alone, FIGURES_OF_PACKS)
-    assert_same_model(run, packs_alone, model_folder)
-
-
-def test_sft_with_zero3_gathers_its_shards_into_the_same_model(
-    launch: Launch, sft_alone: Path, model_folder: Path
-) -> None:
-    run = launch(*accelerate("zero3"), *POSTTRAIN, "sft", "sft.yaml", HALF_OF_4, run="sft-zero3")
-    assert_same_metrics(run, sft_alone, ("loss", "grad_norm", "tokens/reasoning", "tokens/non_reasoning"))
-    assert_same_model(run, sft_alone, model_folder)
-
-
-def test_sft_with_zero2_merges_its_adapters_into_the_same_model(launch: Launch, model_folder: Path) -> None:
-    words = ("sft", "sft.yaml", "lora={r: 4, target_modules: all-linear}", "trainer.learning_rate=1e-2")
-    alone = launch(*POSTTRAIN, *words, run="lora-alone")
-    run = launch(*accelerate("zero2"), *POSTTRAIN, *words, HALF_OF_4, run="lora-zero2")
-    assert_same_metrics(run, alone, ("loss", "grad_norm", "tokens/reasoning", "tokens/non_reasoning"))
-    assert_same_model(run, alone, model_folder)
-
-
-def test_rl_judges_groups_over_the_whole_batch_and_ends_at_the_same_weights(launch: Launch, model_folder: Path) -> None:
-    """Of three groups of four, the middle one lies in both processes; each batch serves two updates."""
-    alone = launch(*STORED_ROLLOUTS, "rl", "rl.yaml", run="rl-alone")
-    run = launch(*TORCHRUN, *STORED_ROLLOUTS, "rl", "rl.yaml", NOT_TWICE, run="rl-ddp")
-    mixed, _, of_each_kind, _ = metrics(alone)
-    assert mixed["groups/mixed"] == 1
-    for kind in ("all_correct", "mixed", "all_wrong"):
-        assert of_each_kind[f"groups/{kind}"] == pytest.approx(1 / 3)
-    names = ("reward", "outcome", "groups/all_correct", "groups/mixed", "groups/all_wrong", "advantage/std")
-    assert_same_metrics(run, alone, (*names, "grad_norm"))
-    # A mean over micro-batches; no response of the first batch is dropped, so they weigh the same however they are cut.
-    assert metrics(run)[1]["kl"] == pytest.approx(metrics(alone)[1]["kl"], rel=1e-4)
-    assert_same_model(run, alone, model_folder)
+    run, shards = run_of(sharding, "killed"), tmp_path / "checkpoint-6"
+    shutil.copytree(run / "checkpoints/checkpoint-6", shards)
+    (shards / "model.safetensors").unlink()
+    facts = read_seal(shards)
+    (shards / SEAL).unlink()
+    seal(shards, 6, {"world_size": facts["world_size"]})
+    export_checkpoint(shards, out=tmp_path / "model")
+    assert torch.equal(weights(tmp_path / "model"), weights(run / "model"))
 
 
 def test_adapters_merge_from_gathered_shards_as_they_do_in_place(model_folder: Path) -> None:
@@ -189,39 +237,3 @@ def test_adapters_merge_from_gathered_shards_as_they_do_in_place(model_folder: P
     assert merged.keys() == expected.keys()
     for name, weight in merged.items():
         torch.testing.assert_close(weight, expected[name], rtol=0, atol=0)
-
-
-@pytest.fixture(scope="module")
-def pref_alone(launch: Launch) -> Path:
-    return launch(*POSTTRAIN, "pref", "pref.yaml", run="pref-alone")
-
-
-PREF_METRICS = (
-    *("loss", "grad_norm", "prob/chosen", "prob/rejected", "ordering_accuracy", "length/chosen", "length/rejected"),
-    *("margin/reasoning", "margin/non_reasoning", "ordering_accuracy/en", "prob/chosen/ko"),
-)
-
-
-def test_preference_averages_over_the_pairs_of_both_processes_and_ends_at_the_same_weights(
-    launch: Launch, pref_alone: Path, model_folder: Path
-) -> None:
-    run = launch(*TORCHRUN, *LEAVES_ITS_GROUP, "pref", "pref.yaml", HALF_OF_4, run="pref-ddp")
-    assert {name for line in metrics(pref_alone) for name in line} >= set(PREF_METRICS)
-    assert_same_metrics(run, pref_alone, PREF_METRICS)
-    assert_same_model(run, pref_alone, model_folder)
-
-
-def test_preference_with_zero3_gathers_its_shards_into_the_same_model(
-    launch: Launch, pref_alone: Path, model_folder: Path
-) -> None:
-    run = launch(*accelerate("zero3"), *POSTTRAIN, "pref", "pref.yaml", HALF_OF_4, run="pref-zero3")
-    assert_same_metrics(run, pref_alone, PREF_METRICS)
-    assert_same_model(run, pref_alone, model_folder)
-
-
-def test_preference_with_zero2_merges_its_adapters_into_the_same_model(launch: Launch, model_folder: Path) -> None:
-    words = ("pref", "pref.yaml", "lora={r: 4, target_modules: all-linear}", "trainer.learning_rate=1e-2")
-    alone = launch(*POSTTRAIN, *words, run="pref-lora-alone")
-    run = launch(*accelerate("zero2"), *POSTTRAIN, *words, HALF_OF_4, run="pref-lora-zero2")
-    assert_same_metrics(run, alone, PREF_METRICS)
-    assert_same_model(run, alone, model_folder)

@@ -3,11 +3,13 @@
 import os
 import signal
 from collections.abc import Callable
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from torch import distributed
 
 from tests.faults.cases import CASES, again, assert_same_run, checkpoints, manifest
 from tests.faults.mortal import posttrain, wrap
@@ -33,6 +35,14 @@ def terminate(function: str, nth: int, rank: str = "0") -> None:
 
     if os.environ.get("RANK", "0") == rank:
         wrap(function, terminated)
+    wrap("posttrain.cli:main", telling_of_its_group)
+
+
+def telling_of_its_group(main: Any, *words: Any) -> int:
+    code: int = main(*words)
+    if distributed.is_initialized():
+        sys.stderr.write("the process group is still there, and its threads with it\n")
+    return code
 
 
 # Stage, processes, where the signal comes, and the step of the checkpoint: in RL two updates share a generation, so the
@@ -66,6 +76,7 @@ def test_a_terminated_run_is_saved_at_the_next_step_and_goes_on_as_if_nothing_wa
     ended = again(stage, run, *words, resume=False, before=before, processes=processes)
     assert ended.code == 75, ended.err
     assert "interrupted: the same command with --resume" in ended.err
+    assert "the process group is still there" not in ended.err
     assert manifest(run_folder)["status"] == manifest(run)["status"] == "interrupted"
     assert checkpoints(run) == [f"checkpoint-{step}"]
     assert not (run / "model").exists()
