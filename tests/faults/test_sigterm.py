@@ -2,8 +2,8 @@
 
 import os
 import signal
-from collections.abc import Callable
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
