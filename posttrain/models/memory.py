@@ -73,7 +73,7 @@ def peak(shape: DecoderShape, rows: Rows, training: Training) -> Memory:
 
 def generation(shape: DecoderShape, sequences: int, length: int, training: Training) -> Memory:
     """While the trainer itself samples: `sequences` at a time, of `length` tokens when they end."""
-    held = _held(shape, training)
+    held = resident(shape, training)
     cache = sequences * kv_cache_bytes(shape, length, training.number)
     parts = {"weights": held.weights, "reference": held.reference, "optimizer": held.optimizer, "KV cache": cache}
     return Memory("generation", parts)
@@ -102,7 +102,7 @@ def _outside(shape: DecoderShape) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Resident:
     """Bytes that are there all along."""
 
     weights: int
@@ -112,7 +112,7 @@ class _Held:
     reference: int
 
 
-def _held(shape: DecoderShape, training: Training) -> _Held:
+def resident(shape: DecoderShape, training: Training) -> Resident:
     """After the first step, when the optimizer's states exist.
 
     DeepSpeed keeps float32 weights and AdamW's two states of its share, and reduces gradients into float32; FSDP2 under
@@ -128,21 +128,21 @@ def _held(shape: DecoderShape, training: Training) -> _Held:
     reference = every * number // (share if is_sharded else 1) if training.reference else 0
     if training.sharding in ("none", "ddp"):
         buckets = trained * number if training.sharding == "ddp" else 0
-        return _Held(every * number, 2 * trained * number, buckets, number, reference)
+        return Resident(every * number, 2 * trained * number, buckets, number, reference)
     if training.sharding in ("zero1", "zero2"):
         gradient = number if training.sharding == "zero1" else FLOAT32 / share
         exchange = min(BUCKET, trained) * number
-        return _Held(every * number, 3 * FLOAT32 * trained // share, exchange, gradient, reference)
+        return Resident(every * number, 3 * FLOAT32 * trained // share, exchange, gradient, reference)
     gathered = 3 * layer * number
     if training.sharding == "zero3":
         exchange = gathered + min(BUCKET, trained) * number
-        return _Held(every * number // share, 3 * FLOAT32 * trained // share, exchange, FLOAT32 / share, reference)
+        return Resident(every * number // share, 3 * FLOAT32 * trained // share, exchange, FLOAT32 / share, reference)
     weights = (trained * FLOAT32 + (every - trained) * number) // share
-    return _Held(weights, 2 * FLOAT32 * trained // share, gathered, FLOAT32 / share, reference)
+    return Resident(weights, 2 * FLOAT32 * trained // share, gathered, FLOAT32 / share, reference)
 
 
 def _moments(shape: DecoderShape, rows: Rows, training: Training) -> Iterator[Memory]:
-    held, number, adapters = _held(shape, training), training.number, training.adapters
+    held, number, adapters = resident(shape, training), training.number, training.adapters
     is_whole = adapters is None
     kept = [
         layer_kept(shape, kind, rows, number=number, attention=training.attention, adapters=adapters)

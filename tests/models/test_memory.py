@@ -38,7 +38,7 @@ def decoder(sizes: dict[str, Any]) -> DecoderShape:
 
 
 def measured(sizes: dict[str, Any], work: list[list[int]], training: Training, batch: int = 1) -> int:
-    """Bytes that the stage's trainer takes at its peak, in a process of its own; `work` as in `tests.models.trainers`."""
+    """Bytes that a trainer takes at its peak, in a process of its own; `work` as in `tests.models.trainers`."""
     how = {
         "batch": batch,
         "accumulation": training.accumulation,
