@@ -36,14 +36,22 @@ def ways_to_fit(asked: Asked, planned: Planned) -> dict[str, list[Change]]:
     """Changes in the order in which one would make them, each on top of the ones before, until the plan fits.
 
     Returns:
-        By the way that is gone; a way that leads nowhere is left out, and so is a change that does not help.
+        By the way that is gone; left out is a way that leads nowhere or is that of another name, and a change that
+        does not help.
     """
+    less = (_checkpoint, _batch, _sleep, _offload)
     ways = {
-        "on these devices": (_checkpoint, _batch, _sleep, _offload, _shorten, _adapt),
+        "on these devices": (*less, _shorten),
+        "with adapters": (*less, _adapt, _shorten),
         "on more devices": (_checkpoint, _batch, _serve, _spread, _split_engine),
     }
-    found = {name: _follow(way, asked, planned) for name, way in ways.items()}
-    return {name: steps for name, steps in found.items() if steps and _missing(steps[-1].plans) <= 0}
+    found: dict[str, list[Change]] = {}
+    for name, way in ways.items():
+        steps = _follow(way, asked, planned)
+        is_new = [step.words for step in steps] not in [[step.words for step in others] for others in found.values()]
+        if steps and _missing(steps[-1].plans) <= 0 and is_new:
+            found[name] = steps
+    return found
 
 
 def fullest(plans: Sequence[Plan]) -> Load:

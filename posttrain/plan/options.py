@@ -40,7 +40,7 @@ class Options:
     tokens_per_row: int | None = None
     prompt_tokens: int | None = None
     response_tokens: int | None = None
-    grading_seconds: float = 0.1
+    grading_seconds: float = 0.02
     mfu: float = 0.4
     bandwidth_share: float = 0.6
     decode_overhead: float = 0.003
@@ -67,7 +67,7 @@ HELP: dict[str, tuple[Any, str, str]] = {
     "tokens_per_row": (int, "N", "mean tokens of an SFT row (default: the data's, or a quarter of the limit)"),
     "prompt_tokens": (int, "N", "mean tokens of a prompt (default: the data's, or 256)"),
     "response_tokens": (int, "N", "mean tokens of a response (default: the data's, or a quarter of the limit)"),
-    "grading_seconds": (float, "S", "CPU time of the rewards for a response (default: 0.1)"),
+    "grading_seconds": (float, "S", "CPU time of the rewards for a response (default: 0.02)"),
     "mfu": (float, "SHARE", "of the peak that training reaches (default: 0.4)"),
     "bandwidth_share": (float, "SHARE", "of memory and link bandwidth that is reached (default: 0.6)"),
     "price_per_hour": (float, "PRICE", "of one device"),

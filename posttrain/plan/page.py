@@ -35,7 +35,7 @@ def print_page(file: Path, plans: Sequence[Plan], found: Found, ways: Ways) -> N
     first = plans[0]
     count = sum(parameters(found.shape, found.shape.vocab_size).values())
     _line("recipe", f"{file} on {_devices(first)}")
-    _line("model", f"{count / 1e9:.3g} billion parameters: {found.how}")
+    _line("model", f"{_count(count)} parameters: {found.how}")
     for plan in plans:
         say("")
         _line("stage", plan.work.name)
@@ -121,7 +121,8 @@ def _totals(plan: Plan) -> Iterator[tuple[str, str]]:
     work = plan.work
     told = [f"{work.steps:,} steps x {_time(plan.step_seconds)} = {_time(plan.seconds)}"] if work.update else []
     if work.tokens:
-        told.append(f"{_count(work.steps * work.tokens)} tokens trained")
+        rate = work.tokens / plan.step_seconds
+        told.append(f"{_count(work.steps * work.tokens)} tokens trained, {three_digits(rate)} a second")
     if work.sampling is not None:
         told.append(f"{_responses(plan):,} responses of {work.sampling.response_tokens:,} tokens")
     yield "in all", "; ".join(told)
@@ -167,16 +168,18 @@ def _assumed(plan: Plan) -> Iterator[str]:
 
 
 def _devices(plan: Plan) -> str:
+    """How many, what for, and how the model is shared out."""
     work = plan.work
-    told = [f"{work.devices} x {plan.device.name}"]
-    if work.update is not None:
-        training = work.update.training
-        sharing = "" if training.sharding == "none" else f", {training.sharding}"
-        told.append(f"{training.processes} training{sharing}")
-    if work.sampling is not None and work.sampling.where in ("server", "alone"):
-        engines = work.sampling.engines
-        told.append(f"{work.sampling.devices} sampling, {engines} engine{'s' * (engines > 1)}")
-    return "; ".join(told)
+    told = f"{work.devices} x {plan.device.name}"
+    sharding = work.update.training.sharding if work.update else "none"
+    sharing = "" if sharding == "none" else f", {sharding}"
+    if work.sampling is None or work.sampling.where not in ("server", "alone"):
+        return told + sharing
+    engines = work.sampling.engines
+    sampling = f"{engines} engine{'s' * (engines > 1)} of {work.sampling.tensor_parallel}"
+    return (
+        f"{told}: {work.update.training.processes} train{sharing}; {sampling}" if work.update else f"{told}: {sampling}"
+    )
 
 
 def _responses(plan: Plan) -> int:

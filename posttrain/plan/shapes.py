@@ -4,6 +4,7 @@ A later stage of a pipeline begins with the model that an earlier one writes, so
 that is in the end.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from posttrain.errors import UserError
 from posttrain.models.build import PRESETS, HybridShape, model_config
 from posttrain.models.decoder import DecoderShape, read_decoder
 from posttrain.models.load import read_config
-from posttrain.recipe import AnyRecipe, ModelSection, load_recipe
+from posttrain.recipe import AnyRecipe, ContextRecipe, ModelSection, load_recipe
 
 DEMO_VOCABULARY = 512
 
@@ -86,6 +87,8 @@ def siblings(recipe_file: Path) -> dict[str, AnyRecipe]:
         except UserError:
             continue  # not a recipe, or one that is still being written
         found.setdefault(recipe.run, recipe)
+        for rung in recipe.stages if isinstance(recipe, ContextRecipe) else ():
+            found[f"{recipe.run}/{rung.name}"] = recipe
     return found
 
 
@@ -108,8 +111,6 @@ def _known(path: str) -> DecoderShape | None:
 
 
 def _of_preset(shape: HybridShape) -> DecoderShape:
-    from dataclasses import replace
-
     return read_decoder(model_config(replace(shape, vocab_size=shape.vocab_size or DEMO_VOCABULARY)))
 
 

@@ -1,7 +1,6 @@
 """The work of the stages that train on what is there: SFT, the context ladder, preference learning."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from posttrain.models.activations import Rows
@@ -75,7 +74,7 @@ def pref(recipe: PrefRecipe, reading: Reading) -> Work:
     batch, processes = arguments.per_device_train_batch_size, reading.options.devices or 1
     training = reading.training(recipe, arguments, processes=processes, reference=recipe.objective == "dpo")
     total = batch * responses
-    if training.attention == SEGMENTS:
+    if "simper" in recipe.objective and training.attention == SEGMENTS:
         rows = Rows(
             batch * (longest_prompt + responses * limit),
             documents=(longest_prompt,) * batch,
@@ -124,6 +123,6 @@ def _work(name: str, recipe: Any, reading: Reading, update: Update, steps: int, 
         steps=steps,
         per_step=f"{per_step}, {tokens:,} tokens",
         tokens=tokens,
-        update=replace(update),
+        update=update,
         assumed=tuple(reading.assumed),
     )
