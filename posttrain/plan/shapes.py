@@ -5,6 +5,7 @@ that is in the end.
 """
 
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,8 +81,13 @@ def find_shape(section: ModelSection, recipe_file: Path, model: str | None) -> F
 
 def siblings(recipe_file: Path) -> dict[str, AnyRecipe]:
     """The recipes beside this one, by the run folder that they write."""
+    return _recipes_in(recipe_file.resolve().parent)
+
+
+@cache
+def _recipes_in(folder: Path) -> dict[str, AnyRecipe]:
     found: dict[str, AnyRecipe] = {}
-    for path in sorted(recipe_file.parent.glob("*.yaml")):
+    for path in sorted(folder.glob("*.yaml")):
         try:
             recipe = load_recipe(path)
         except UserError:
