@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from posttrain.errors import UserError, did_you_mean
+from posttrain.errors import UserError
 
 GIGA, TERA = 1e9, 1e12
 
@@ -59,11 +59,12 @@ DEVICES = {
 
 
 def device_named(name: str) -> Device:
-    """The device of that name.
+    """The device of that name, or the only one whose name begins so.
 
     Raises:
-        UserError: there is none.
+        UserError: there is none, or there are several.
     """
-    if name not in DEVICES:
-        raise UserError(f"--device: got {name!r}{did_you_mean(name, list(DEVICES))}; need one of {', '.join(DEVICES)}")
-    return DEVICES[name]
+    found = [device for known, device in DEVICES.items() if known.startswith(name)]
+    if len(found) != 1:
+        raise UserError(f"--device: got {name!r}; need one of {', '.join(DEVICES)}")
+    return found[0]
