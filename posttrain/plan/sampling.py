@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from posttrain.errors import UserError
 from posttrain.models.activations import Rows
 from posttrain.plan.work import Reading, Sampling, Update, Work, arguments_of, bytes_of, num_steps
 from posttrain.recipe import Decoding, EvalRecipe, FilterRecipe, GradingSection, PairsRecipe, RLRecipe
@@ -27,7 +28,9 @@ def rl(recipe: RLRecipe, reading: Reading) -> Work:
     is_server = recipe.engine == "vllm" and arguments.vllm_mode == "server"
     devices = options.devices or (2 if is_server else 1)
     sampling_devices = (options.rollout_devices or min(8, devices // 2)) if is_server else devices
-    processes = max(1, devices - sampling_devices) if is_server else devices
+    processes = devices - sampling_devices if is_server else devices
+    if processes < 1:
+        raise UserError(f"--rollout-devices: got {sampling_devices} of {devices}, which leaves none to train on")
     prompt, limit = reading.prompt_tokens(), arguments.max_completion_length
     response = reading.response_tokens(limit)
     longest = (reading.counts.longest_prompt or prompt) + limit

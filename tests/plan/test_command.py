@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import pytest
 
 from posttrain.cli import main
+from posttrain.errors import UserError
 from posttrain.models.memory import Training
 from posttrain.plan.command import make_plans
 from posttrain.plan.options import Options
@@ -101,6 +102,11 @@ def test_plan_reads_how_the_recipe_trains() -> None:
     assert plans("exaone-4.0-32b/rl", "trainer.beta=0").work.update.reference_passes == 0
     lora = plans("exaone-4.0-1.2b/sft", "lora={r: 8, target_modules: all-linear}").work.update.training
     assert (lora.adapters.rank, lora.sharding) == (8, "none")
+
+
+def test_server_that_takes_all_devices_is_refused() -> None:
+    with pytest.raises(UserError, match="got 8 of 8, which leaves none to train on"):
+        plans("exaone-4.0-32b/rl", devices=8, rollout_devices=8)
 
 
 def test_ladder_has_a_plan_for_each_rung() -> None:
