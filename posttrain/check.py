@@ -260,7 +260,8 @@ def _pref(recipe: PrefRecipe) -> Checked:
     from posttrain.chat import origin_of, require_template
     from posttrain.footprint import describe_memory
     from posttrain.models.activations import Rows
-    from posttrain.models.load import load_tokenizer
+    from posttrain.models.attention import SEGMENTS
+    from posttrain.models.load import attention_of, load_tokenizer
     from posttrain.preference.groups import make_group
     from posttrain.preference.stage import read_data, training_arguments
     from posttrain.training import lora_config
@@ -273,19 +274,21 @@ def _pref(recipe: PrefRecipe) -> Checked:
         lora_config(recipe.lora),
     )
     unit = "groups" if recipe.objective == "group_simper" else "pairs"
-    # Each response with its prompt: what a shared prompt saves in activations goes into joining it to the responses.
+    is_shared = "simper" in recipe.objective and attention_of(recipe.model) == SEGMENTS
     largest = max(
-        (make_group(row) for row in data.rows), key=lambda group: group.branches.num_tokens(share_prompt=False)
+        (make_group(row) for row in data.rows), key=lambda group: group.branches.num_tokens(share_prompt=is_shared)
     )
     prompt, responses = largest.branches
-    documents = tuple(len(prompt) + len(response) for response in responses) * arguments.per_device_train_batch_size
-    trained = sum(largest.num_trained) * arguments.per_device_train_batch_size
+    batch = arguments.per_device_train_batch_size
+    branches = tuple((len(prompt), len(response)) for response in responses)
+    rows = Rows(
+        batch * largest.branches.num_tokens(share_prompt=is_shared),
+        documents=batch * ((len(prompt),) if is_shared else tuple(sum(branch) for branch in branches)),
+        branches=batch * branches if is_shared else (),
+        trained=batch * sum(largest.num_trained),
+    )
     memory = describe_memory(
-        recipe.model,
-        Rows(sum(documents), documents=documents, trained=trained),
-        arguments,
-        lora,
-        reference=int(recipe.objective == "dpo" and lora is None),
+        recipe.model, rows, arguments, lora, reference=int(recipe.objective == "dpo" and lora is None)
     )
     steps = _steps(arguments, len(data.rows), unit)
     return Checked({"objective": recipe.objective, unit: f"{len(data.rows):,}", "steps": steps, "memory": memory})

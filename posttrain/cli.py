@@ -16,6 +16,8 @@ from typing import Any
 from posttrain import __version__
 from posttrain.environment import leave_process_group, prepare_environment
 from posttrain.errors import EXIT_INTERRUPTED, EXIT_PREEMPTED, EXIT_USER_ERROR, Preempted, UserError
+from posttrain.plan.options import add_options as add_plan_options
+from posttrain.plan.options import options_of
 from posttrain.simulation.command import add_simulate
 from posttrain.stacks import register_stacks
 from posttrain.talk.options import add_chat, add_generate, add_serve
@@ -37,12 +39,13 @@ TALK = {
     "serve": ("posttrain.talk.serve:run_serve", "serve a model with vLLM behind an OpenAI-compatible API", add_serve),
 }
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
-SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "demo", "doctor", "recipes", "model", "simulate")
+SINGLE_PROCESS = ("filter", "pairs", "eval", "report", "check", "plan", "demo", "doctor", "recipes", "model", "simulate")
 SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval", "context")
 REPORT_FOLDERS = "posttrain.report.stage:report_folders"
 COMPARE = "posttrain.evals.compare:compare_runs"
 CHECK = "posttrain.check:check_recipe"
 CHECK_CONFIG = "posttrain.check_config:check_config"
+PLAN = "posttrain.plan.command:plan_recipe"
 DEMO = "posttrain.demo.conductor:run_demo"
 DOCTOR = "posttrain.doctor:examine"
 RECIPES = "posttrain.authoring.recipes:copy_recipes"
@@ -134,6 +137,11 @@ def _run(args: argparse.Namespace) -> None:
             _load(CHECK_CONFIG)(recipe)
         else:
             _load(CHECK)(recipe, show=args.show)
+    elif args.command == "plan":
+        recipe = load_recipe(args.recipe, args.overrides)
+        options = options_of(args)
+        prepare_environment()
+        _load(PLAN)(recipe, args.recipe, options, as_json=args.json)
     else:
         recipe = load_recipe(args.recipe, args.overrides, stage=args.command)
         if args.skip_finished and is_finished(recipe.run, resolved_yaml(recipe)):
@@ -240,6 +248,9 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--show", type=_count, default=0, metavar="N", help=shown)
     alone = "check the recipe alone: no data, no model, no network; says what was not looked at"
     check.add_argument("--config-only", action="store_true", help=alone)
+    plan = commands.add_parser("plan", help="say what a recipe will take of memory, time and money, without running it")
+    _add_recipe(plan)
+    add_plan_options(plan)
     _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
     _add_model(commands.add_parser("model", help="build, probe or convert a model, or export a checkpoint"))
     for name, (_, help_text, add_options) in TALK.items():

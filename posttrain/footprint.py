@@ -81,14 +81,11 @@ def describe_memory(section: ModelSection, rows: Rows, arguments: Any, lora: Any
         shape = read_decoder(read_config(section))
     except UserError as error:
         return f"not estimated: {error}"
-    training = training_of(section, arguments, lora)
+    training = replace(training_of(section, arguments, lora), reference=bool(also.get("reference")))
     worst = peak(shape, rows, training)
     if also.get("sequences"):
         sampling = generation(shape, also["sequences"], also["length"], training)
         worst = max(worst, sampling, key=lambda memory: memory.total)
-    if also.get("reference"):
-        parts = worst.parts | {"reference": worst.parts["weights"]}
-        worst = replace(worst, parts=parts)
     return describe(worst, training)
 
 

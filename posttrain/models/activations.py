@@ -40,12 +40,14 @@ class Rows:
         tokens: Of a row, padding included.
         rows: How many.
         documents: Lengths of those that a row packs; none: a row is one sequence.
+        branches: Of responses that share a prompt: the prompt's length and their own. The prompt is a document, too.
         trained: Tokens that bear loss, in all rows: the head is applied to no others.
     """
 
     tokens: int
     rows: int = 1
     documents: tuple[int, ...] = ()
+    branches: tuple[tuple[int, int], ...] = ()
     trained: int = 0
 
 
@@ -129,6 +131,7 @@ def _core(shape: DecoderShape, kind: str, rows: Rows, number: int, attention: st
     if attention == "sdpa":
         return (numbers + rows.tokens * queries + rows.tokens**2) * number + sums
     copies = [_segment_copies(length, window) for length in rows.documents or (rows.tokens,)]
+    copies += [_branch_copies(*branch, window) for branch in rows.branches]
     is_copied = bool(rows.documents) or copies[0].is_cut  # into the place and the order that the projection wants
     numbers += queries * (sum(copy.tokens for copy in copies) + (rows.tokens if is_copied and is_output_kept else 0))
     return (numbers + sum(copy.mask for copy in copies)) * number + sums
@@ -155,6 +158,16 @@ def _segment_copies(length: int, window: int | None) -> _Copies:
     keys_and_values, queries = 2 * (length + front + end), length - window + end
     output = length + end
     return _Copies(keys_and_values + queries + output, mask=block * (reach + block), is_cut=True)
+
+
+def _branch_copies(prompt: int, response: int, window: int | None) -> _Copies:
+    """A response after a prompt that is elsewhere in the row: both are joined, as far as the window reaches."""
+    before = prompt if window is None else min(prompt, window - 1)
+    joined = before + response
+    if window is not None and joined > BLOCKS_PAY * window:
+        cut = _segment_copies(joined, window)
+        return _Copies(3 * joined + cut.tokens, cut.mask, is_cut=True)
+    return _Copies(2 * joined + response, mask=response * joined)
 
 
 def _widths(shape: DecoderShape) -> tuple[int, int, int, int]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from posttrain.models.activations import Rows
 from posttrain.models.build import PRESETS, model_config
-from posttrain.models.costs import attention_flops, keys_seen, kv_cache_bytes, weight_flops
+from posttrain.models.costs import kv_cache_bytes
 from posttrain.models.decoder import DecoderShape, read_decoder
+from posttrain.models.flops import forward, forward_and_backward
 from posttrain.models.memory import Memory, Training, peak, trained_parameters
 
 PEAK_FLOPS = 989e12  # of an H100 or H200 (SXM) in bfloat16 without sparsity, NVIDIA's data sheets
@@ -63,19 +64,6 @@ PLANS = (
 )
 
 
-def sequence_flops(shape: DecoderShape, length: int) -> tuple[int, int]:
-    """FLOPs of the matrices and of attention in the forward pass of one sequence.
-
-    A sliding layer's keys are 1, 2, ... up to the window and then the window; a full one's go on.
-    """
-    matrices = length * weight_flops(shape, shape.vocab_size)
-    per_key = attention_flops(shape, "full_attention", 1)
-    window = min(length, shape.sliding_window)
-    beyond = (length - window) * keys_seen(shape, "sliding_attention", length)
-    keys = {"full_attention": length * (length + 1) // 2, "sliding_attention": window * (window + 1) // 2 + beyond}
-    return matrices, per_key * sum(keys[kind] for kind in shape.layer_types)
-
-
 def tables() -> Iterator[str]:
     """Markdown, line by line."""
     memories = [plan.memory for plan in PLANS]
@@ -99,9 +87,10 @@ def _times(plans: tuple[Plan, ...]) -> Iterator[str]:
     rows: dict[str, list[str]] = {}
     for plan in plans:
         shape = plan.shape
-        matrices, attention = sequence_flops(shape, plan.length)
+        once = forward(shape, [plan.length], scored=plan.length)
+        matrices, attention = once.matrices + once.head, once.attention
         trained = trained_parameters(shape, None)
-        total = 3 * (matrices + attention)
+        total = forward_and_backward(once)
         seconds, tokens = total / (UTILISATION * PEAK_FLOPS), plan.devices * plan.length
         cells = {
             "devices, FSDP2": f"{plan.devices}",

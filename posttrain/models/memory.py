@@ -33,6 +33,7 @@ class Training:
         sharding: One of `SHARDINGS`.
         processes: Over which it shards.
         on_cpu: Whether it runs on a CPU, where our own head takes the place of TRL's.
+        reference: Whether a frozen copy of the model stays beside it, sharded as its weights are.
     """
 
     number: int = FLOAT32
@@ -44,6 +45,7 @@ class Training:
     sharding: str = "none"
     processes: int = 1
     on_cpu: bool = True
+    reference: bool = False
 
     def __post_init__(self) -> None:
         if self.sharding not in SHARDINGS:
@@ -71,9 +73,10 @@ def peak(shape: DecoderShape, rows: Rows, training: Training) -> Memory:
 
 def generation(shape: DecoderShape, sequences: int, length: int, training: Training) -> Memory:
     """While the trainer itself samples: `sequences` at a time, of `length` tokens when they end."""
-    held = _held(shape, training)
+    held = resident(shape, training)
     cache = sequences * kv_cache_bytes(shape, length, training.number)
-    return Memory("generation", {"weights": held.weights, "optimizer": held.optimizer, "KV cache": cache})
+    parts = {"weights": held.weights, "reference": held.reference, "optimizer": held.optimizer, "KV cache": cache}
+    return Memory("generation", parts)
 
 
 def trained_parameters(shape: DecoderShape, adapters: Adapters | None) -> int:
@@ -99,16 +102,17 @@ def _outside(shape: DecoderShape) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class _Held:
+class Resident:
     """Bytes that are there all along."""
 
     weights: int
     optimizer: int
     exchange: int
     gradient: float  # bytes of a trained number's gradient on this device
+    reference: int
 
 
-def _held(shape: DecoderShape, training: Training) -> _Held:
+def resident(shape: DecoderShape, training: Training) -> Resident:
     """After the first step, when the optimizer's states exist.
 
     DeepSpeed keeps float32 weights and AdamW's two states of its share, and reduces gradients into float32; FSDP2 under
@@ -120,22 +124,25 @@ def _held(shape: DecoderShape, training: Training) -> _Held:
     if training.adapters is not None:
         every += trained
     share, layer = training.processes, (every - _outside(shape)) // shape.num_layers
+    is_sharded = training.sharding in ("zero3", "fsdp2")
+    reference = every * number // (share if is_sharded else 1) if training.reference else 0
     if training.sharding in ("none", "ddp"):
         buckets = trained * number if training.sharding == "ddp" else 0
-        return _Held(every * number, 2 * trained * number, buckets, number)
+        return Resident(every * number, 2 * trained * number, buckets, number, reference)
     if training.sharding in ("zero1", "zero2"):
         gradient = number if training.sharding == "zero1" else FLOAT32 / share
-        return _Held(every * number, 3 * FLOAT32 * trained // share, min(BUCKET, trained) * number, gradient)
+        exchange = min(BUCKET, trained) * number
+        return Resident(every * number, 3 * FLOAT32 * trained // share, exchange, gradient, reference)
     gathered = 3 * layer * number
     if training.sharding == "zero3":
         exchange = gathered + min(BUCKET, trained) * number
-        return _Held(every * number // share, 3 * FLOAT32 * trained // share, exchange, FLOAT32 / share)
+        return Resident(every * number // share, 3 * FLOAT32 * trained // share, exchange, FLOAT32 / share, reference)
     weights = (trained * FLOAT32 + (every - trained) * number) // share
-    return _Held(weights, 2 * FLOAT32 * trained // share, gathered, FLOAT32 / share)
+    return Resident(weights, 2 * FLOAT32 * trained // share, gathered, FLOAT32 / share, reference)
 
 
 def _moments(shape: DecoderShape, rows: Rows, training: Training) -> Iterator[Memory]:
-    held, number, adapters = _held(shape, training), training.number, training.adapters
+    held, number, adapters = resident(shape, training), training.number, training.adapters
     is_whole = adapters is None
     kept = [
         layer_kept(shape, kind, rows, number=number, attention=training.attention, adapters=adapters)
@@ -153,6 +160,7 @@ def _moments(shape: DecoderShape, rows: Rows, training: Training) -> Iterator[Me
         on_host = stored_bytes if training.activation_offloading else 0
         parts = {
             "weights": held.weights,
+            "reference": held.reference,
             "optimizer": held.optimizer,
             "gradients": all_gradients if from_start else min(gradients, all_gradients),
             "activations": stored_bytes - on_host,

@@ -4,24 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from posttrain.models.build import HybridShape, model_config
-from posttrain.models.costs import attention_flops
-from posttrain.models.decoder import read_decoder
-from posttrain.models.long_plan import PLANS, sequence_flops, tables
+from posttrain.models.long_plan import PLANS, tables
 
 PAGE = Path(__file__).parents[2] / "docs" / "memory.md"
 
 
 def test_page_has_the_tables_as_they_are_computed() -> None:
     assert "\n".join(tables()) in PAGE.read_text()
-
-
-def test_attention_of_a_sequence_is_the_sum_over_its_tokens() -> None:
-    shape = read_decoder(model_config(HybridShape(vocab_size=512, sliding_window=64)))
-    for length in (10, 64, 200):
-        positions = range(1, length + 1)
-        by_token = sum(attention_flops(shape, kind, position) for kind in shape.layer_types for position in positions)
-        assert sequence_flops(shape, length)[1] == by_token
 
 
 def test_parts_of_the_largest_plan_are_those_done_by_hand() -> None:

@@ -17,7 +17,7 @@ from posttrain.models.costs import kv_cache_bytes, parameters
 from posttrain.models.decoder import DecoderShape, read_decoder
 from posttrain.models.memory import Training, generation, peak, trained_parameters
 
-SCRIPT = Path(__file__).with_name("measured_step.py")
+PROJECT = Path(__file__).parents[2]
 TINY = {"vocab_size": 512, "max_position_embeddings": 4096}
 LARGER = {
     "hidden_size": 512,
@@ -37,21 +37,26 @@ def decoder(sizes: dict[str, Any]) -> DecoderShape:
     return read_decoder(model_config(HybridShape(**sizes)))
 
 
-def measured(sizes: dict[str, Any], documents: tuple[int, ...], training: Training) -> int:
-    """Bytes that the SFT trainer takes at its peak, in a process of its own."""
-    asked = {
-        "shape": sizes,
-        "documents": documents,
-        "dtype": "float32" if training.number == 4 else "bfloat16",
-        "rank": training.adapters.rank if training.adapters else 0,
+def measured(sizes: dict[str, Any], work: list[list[int]], training: Training, batch: int = 1) -> int:
+    """Bytes that a trainer takes at its peak, in a process of its own; `work` as in `tests.models.trainers`."""
+    how = {
+        "batch": batch,
         "accumulation": training.accumulation,
         "checkpointing": training.gradient_checkpointing,
+        "rank": training.adapters.rank if training.adapters else 0,
+        "dtype": "float32" if training.number == 4 else "bfloat16",
     }
     # Else glibc keeps what is freed, and the peak is that of its habits.
     allocator = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(SCRIPT), json.dumps(asked)]
+    asked = json.dumps({"shape": sizes, "work": work, "how": how})
     done = subprocess.run(
-        command, env={**os.environ, **allocator}, capture_output=True, text=True, timeout=600, check=False
+        [sys.executable, "-m", "tests.models.measured_step", asked],
+        env={**os.environ, **allocator},
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     return int(done.stdout.split()[-1])
@@ -77,7 +82,23 @@ def test_estimate_is_within_15_percent_of_a_measured_step(
     tokens = sum(documents)
     rows = Rows(tokens, documents=documents if len(documents) > 1 else (), trained=tokens - len(documents))
     estimate = peak(decoder(sizes), rows, training)
-    assert estimate.total == pytest.approx(measured(sizes, documents, training), rel=0.15)
+    assert estimate.total == pytest.approx(measured(sizes, [list(documents)], training), rel=0.15)
+
+
+@pytest.mark.slow
+def test_estimate_is_within_15_percent_of_a_measured_rl_step() -> None:
+    """Four responses of 300 tokens to a prompt of 100, two at a time; the reference model stays beside the policy."""
+    training = Training(accumulation=2, reference=True)
+    estimate = peak(decoder(LARGER), Rows(400, rows=2, trained=600), training)
+    assert estimate.total == pytest.approx(measured(LARGER, [[100], [300] * 4], training, batch=2), rel=0.15)
+
+
+@pytest.mark.slow
+def test_estimate_is_within_15_percent_of_a_measured_preference_step() -> None:
+    """One pair, whose prompt our attention computes once for both responses: twice would be 1.4 times the peak."""
+    rows = Rows(1400, documents=(1000,), branches=((1000, 250), (1000, 150)), trained=400)
+    estimate = peak(decoder(LARGER), rows, Training())
+    assert estimate.total == pytest.approx(measured(LARGER, [[1000], [250], [150]], Training()), rel=0.15)
 
 
 @pytest.mark.parametrize("config_class", [LlamaConfig, MinistralConfig, Qwen2Config, Qwen3Config])
