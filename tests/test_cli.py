@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from posttrain import __version__, cli
+from posttrain import __version__, cli, commands
 from posttrain.environment import DEFAULTS, prepare_environment
 from posttrain.recipe import STAGES, load_recipe, resolved_yaml
 from posttrain.runs import Run
@@ -20,6 +20,8 @@ model: {{path: base}}
 pairs: [pairs.parquet]
 trainer: {{learning_rate: 1e-6}}
 """
+CHECK = "posttrain.check:check_recipe"
+DEMO = "posttrain.demo.conductor:run_demo"
 Call = tuple[str, tuple[Any, ...], dict[str, Any]]
 HEAVY = ("torch", "transformers", "trl", "datasets", "vllm", "numpy", "accelerate", "peft")
 
@@ -39,7 +41,7 @@ def posttrain(*words: object) -> subprocess.CompletedProcess[str]:
 def test_help_names_every_command() -> None:
     done = posttrain("--help")
     assert done.returncode == 0
-    for command in [*STAGES, *cli.TALK, "run", "check", "demo", "doctor", "recipes"]:
+    for command in [*STAGES, *commands.TALK, "run", "check", "demo", "doctor", "recipes"]:
         assert f"\n    {command} " in done.stdout
 
 
@@ -148,7 +150,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch, bare_environment: None) -> list[Call]:
     seen: list[Call] = []
-    for target in [*(target for target, _ in cli.STAGES.values()), cli.CHECK, cli.DEMO]:
+    for target in [*(target for target, _ in commands.STAGES.values()), CHECK, DEMO]:
         name, _, function = target.partition(":")
         module = ModuleType(name)
 
@@ -171,16 +173,16 @@ def test_stage_gets_its_recipe_with_overrides_on_both_sides_of_an_option(recipe:
 
 
 def test_every_stage_has_its_own_target(tmp_path: Path) -> None:
-    assert ["model", *cli.STAGES] == list(STAGES)  # `posttrain model` has commands of its own
-    assert len({target for target, _ in cli.STAGES.values()}) == len(cli.STAGES)
+    assert ["model", *commands.STAGES] == list(STAGES)  # `posttrain model` has commands of its own
+    assert len({target for target, _ in commands.STAGES.values()}) == len(commands.STAGES)
 
 
 def test_check_takes_a_recipe_of_any_stage(recipe: Path, calls: list[Call]) -> None:
     assert cli.main(["check", str(recipe)]) == 0
     assert cli.main(["check", str(recipe), "--show", "3", "seed=1"]) == 0
     assert calls == [
-        (cli.CHECK, (load_recipe(recipe),), {"show": 0}),
-        (cli.CHECK, (load_recipe(recipe, ["seed=1"]),), {"show": 3}),
+        (CHECK, (load_recipe(recipe),), {"show": 0}),
+        (CHECK, (load_recipe(recipe, ["seed=1"]),), {"show": 3}),
     ]
 
 
@@ -266,7 +268,7 @@ def test_environment_keeps_what_the_user_set(monkeypatch: pytest.MonkeyPatch, ba
     assert os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] == "0"
 
 
-@pytest.mark.parametrize("command", cli.SINGLE_PROCESS)
+@pytest.mark.parametrize("command", commands.SINGLE_PROCESS)
 def test_other_processes_of_a_launch_leave_the_work_to_the_first(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from posttrain.cli import STAGES
+from posttrain.commands import STAGES
 from posttrain.demo import conductor
 from posttrain.demo.conductor import RECIPES, STEPS, run_demo
 from posttrain.errors import UserError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from posttrain import cli
+from posttrain import cli, command_line
 from posttrain.recipe import load_recipe
 from tests.docs.markdown import PAGES, PROJECT, commands, words
 
@@ -21,6 +21,9 @@ NOT_RUN = {
     "posttrain pref": "minutes; tests/end_to_end runs it with fewer steps",
     "posttrain context": "minutes; tests/context",
     "posttrain eval": "minutes; tests/end_to_end runs it with fewer questions",
+    "posttrain plan": "tests/plan runs every one of a page",
+    "posttrain simulate": "needs a finished run; tests/simulation",
+    "posttrain model export": "needs a checkpoint; tests/distributed",
     "posttrain report": "needs finished runs; tests/end_to_end and tests/report",
     "posttrain compare": "needs finished evaluations; tests/evals",
     "posttrain run": "starts a stage; tests/supervisor",
@@ -54,7 +57,7 @@ def recipe_of(arguments: list[str]) -> tuple[Path, list[str]] | None:
     """The recipe that a command names and its overrides; None where it names none, or a placeholder."""
     if arguments[0].endswith(".yaml"):
         arguments = ["rl", *arguments]  # rl.sbatch
-    parsed = cli._parse(arguments)
+    parsed = command_line.parse(arguments)
     recipe = getattr(parsed, "recipe", None)
     return (PROJECT / recipe, parsed.overrides) if recipe is not None and recipe.suffix == ".yaml" else None
 
@@ -94,7 +97,7 @@ def test_what_else_is_named_is_there() -> None:
 
 def test_commands_inside_of_sentences_exist() -> None:
     targets = (PROJECT / "Makefile").read_text()
-    [known] = [action.choices for action in cli._parser()._actions if action.dest == "command"]
+    [known] = [action.choices for action in command_line.make_parser()._actions if action.dest == "command"]
     assert known
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
