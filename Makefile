@@ -3,7 +3,10 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 SEED   ?= 0
+JOBS   ?= 2
 ARGS   ?=
+# Files side by side, each from beginning to end in one process: those of a file share what is dear to make.
+PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 .PHONY: setup demo test test-fast test-faults soak check format docs docs-links context sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
@@ -24,14 +27,14 @@ demo: setup
 	$(BIN)/posttrain demo --seed $(SEED) $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -q $(ARGS)
+	$(PYTEST) $(ARGS)
 
 test-fast: setup
-	$(BIN)/python -m pytest -q -m "not slow and not gpu" $(ARGS)
+	$(PYTEST) -m "not slow and not gpu" $(ARGS)
 
 # Faults injected for real (kills, full disks, damaged files); ends in a table of faults and stages.
 test-faults: setup
-	$(BIN)/python -m pytest -q -m faults $(ARGS)
+	$(PYTEST) -m faults $(ARGS)
 
 # The demo under random SIGKILLs, against one that nobody disturbs: three quarters of an hour on two cores.
 soak: setup
