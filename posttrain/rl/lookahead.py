@@ -85,7 +85,7 @@ class Lookahead(VLLMGeneration):
         self._asked: deque[tuple[int, Job, Probe]] = deque()  # without an answer yet
         self._ready: deque[Batch] = deque()  # answered; they come before those that are not
         self._next = 0  # batch to be handed over
-        self._step = 0
+        self._step = -1
         super().__init__(*args, **kwargs)
 
     @property
@@ -95,6 +95,8 @@ class Lookahead(VLLMGeneration):
 
     def begin(self, step: int, *, seed: tuple[int, ...]) -> None:
         """Say which step the next generation is for; the seed follows from the schedule."""
+        if step <= self._step:  # the same trainer trains anew
+            self.restore(None)
         self._step = step
 
     def _init_vllm(self) -> None:
@@ -164,9 +166,11 @@ class Lookahead(VLLMGeneration):
         if self.accelerator.is_main_process:
             write_pending(folder, self._ready)
 
-    def restore(self, folder: str) -> None:
-        """Go on with the rollouts of a checkpoint, as if nothing had happened in between."""
-        pending = read_pending(folder)
+    def restore(self, folder: str | None) -> None:
+        """Begin with the rollouts of a checkpoint, as if nothing had happened in between; None: with none."""
+        while self._asked:
+            self._receive()
+        pending = read_pending(folder) if folder is not None else []
         self._next = pending[-1].number + 1 if pending else 0
         if self.accelerator.is_main_process:
             self._ready = deque(pending)
