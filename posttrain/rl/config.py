@@ -113,8 +113,7 @@ class AGAPOConfig(GRPOConfig):
     @property
     def steps_per_batch(self) -> int:
         """Optimizer steps that a batch of rollouts serves; 1 where a step takes several batches."""
-        micro_batches = int(self.steps_per_generation) * int(self.num_iterations)
-        return max(1, micro_batches // self.gradient_accumulation_steps)
+        return int(max(1, self.steps_per_generation * self.num_iterations // self.gradient_accumulation_steps))
 
     def _check_staleness(self) -> None:
         if self.staleness < 0:

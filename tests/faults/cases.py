@@ -28,6 +28,7 @@ CASES = {
     "sft-two": Case("sft", processes=2),
     "rl": Case("rl"),
     "rl-lora": Case("rl", words=(LORA, "trainer.beta=0.05")),
+    "rl-ahead": Case("rl", words=("trainer.staleness=1",)),
     "rl-two": Case("rl", processes=2),
     "pref": Case("pref"),
     "pref-lora": Case("pref", words=(LORA,)),

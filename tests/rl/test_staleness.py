@@ -143,5 +143,4 @@ def test_under_weights_that_stand_still_vllm_gives_the_rollouts_of_a_synchronous
     trainer.vllm_generation.close()
     assert len(seen[0]) == 3
     assert seen[0] == seen[1]
-    probed = [log["rollout/mismatch_kl"] for log in steps_of(trainer) if "rollout/lag_kl" in log]
-    assert 0.0 < max(probed) < 1e-9
+    assert steps_of(trainer)[2]["rollout/mismatch_kl"] < 1e-9  # vLLM's prompt scores against the trainer's
