@@ -82,6 +82,7 @@ class _VLLMPolicy:
 
     def sample(self, prompts_ids: Sequence[Sequence[int]], samples: int, seed: tuple[int, ...]) -> list[SampledTokens]:
         prompts = [{"prompt_token_ids": list(ids)} for ids in prompts_ids for _ in range(samples)]
+        self._llm.reset_prefix_cache()  # what was asked before would change the rounding
         params = [self._params.clone() for _ in prompts]
         for index, request in enumerate(params):
             request.seed = sample_seed(*seed, index)
@@ -100,7 +101,6 @@ class _VLLMPolicy:
         params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
         prompts = [{"prompt_token_ids": list(ids)} for ids in sequences]
         outputs = self._llm.generate(prompts, params, use_tqdm=False)
-        self._llm.reset_prefix_cache()  # else what was scored here would round what is sampled next
         return [
             [scores[token].logprob for token, scores in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
             for ids, output in zip(sequences, outputs, strict=True)

@@ -1,6 +1,5 @@
 """`AGAPOTrainer`: TRL's GRPO trainer with AGAPO's advantages, objective and update."""
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,18 +26,16 @@ from posttrain.rl.alarms import PolicyAlarms
 from posttrain.rl.backend import generation_backend
 from posttrain.rl.checkpoints import SaveBetweenRollouts
 from posttrain.rl.config import AGAPOConfig
-from posttrain.rl.lookahead import schedule_of
 from posttrain.rl.metrics import UpdateFigures, UpdateSums, group_figures, token_figures
-from posttrain.rl.pending import Batch
 from posttrain.rl.prompt_order import EpochOrder, extra_prompts
+from posttrain.rl.proven_rollouts import ProvenRollouts
 from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, split_by_length, unpadded
-from posttrain.rl.rollout_checks import MAX_MISMATCH_KL, engine_at_work, require_age, require_agreement
 from posttrain.rl.sampled import Rollouts, Sampled, has_signal, without_surplus
 from posttrain.rl.scoring import CompletionScorer
 from posttrain.saving import WholeCheckpoints
 
 
-class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
+class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, ProvenRollouts, GRPOTrainer):
     """Asymmetric sampling and global advantage policy optimisation (paper section 2.4.2).
 
     Takes what `GRPOTrainer` takes, with an `AGAPOConfig`; prompts are rendered text. The objective has no clip; dropped
@@ -46,10 +43,9 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
     responses without padding, sorted by length; the head sees the trained tokens alone.
 
     Overridden upstream hooks: `_get_train_sampler` (an order of its own for every epoch), `_tokenize_prompts` (rendered
-    prompts already hold every special token), `_generate_single_turn` (seeds of the step), `_calculate_rewards` (keeps
-    the rewards of all processes), `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the
-    objective), `training_step` (its time), those of `GuardedTrainer` and `WholeCheckpoints`, and the class of the vLLM
-    backend.
+    prompts already hold every special token), `_calculate_rewards` (keeps the rewards of all processes),
+    `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the objective), `training_step` (its time),
+    those of `GuardedTrainer`, `WholeCheckpoints` and `ProvenRollouts`, and the class of the vLLM backend.
     """
 
     _name = "AGAPO"
@@ -67,8 +63,6 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
         if self.ref_model is not None:
             self._reference_scorer = CompletionScorer(self.accelerator.unwrap_model(self.ref_model))
         self._rewards_of_all = torch.empty(0)
-        self._generation = 0  # of the current step: 0, then one for each refill
-        self._rollout_step = -1  # optimizer step at which the current rollouts were sampled
         self._num_live_sequences = 0.0  # of the current rollouts, over all processes
         self._rollout_seconds = 0.0  # within the current micro-batch
         self._update_seconds = 0.0  # of the current optimizer step
@@ -90,25 +84,6 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return self.processing_class(text=prompts, add_special_tokens=False)["input_ids"], None, {}
-
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
-        began, step = time.perf_counter(), self.state.global_step
-        if self.use_vllm:
-            self.vllm_generation.begin(step, seed=(self.args.seed, step, self._generation))
-        if self.args.staleness:
-            self.vllm_generation.schedule = schedule_of(self)
-        with engine_at_work(step, self.args.rollout_timeout_s):
-            output = super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        require_age(step, self._weights_version, most=self.args.staleness * self.args.steps_per_batch)
-        if self.args.staleness:
-            self._record_lookahead(step, self.vllm_generation.taken)
-        self._record("seconds/generate", time.perf_counter() - began)
-        return output
-
-    @property
-    def _weights_version(self) -> int:
-        """The step whose weights sampled the current rollouts."""
-        return int(self.vllm_generation.weights_version if self.use_vllm else self.state.global_step)
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
         began = time.perf_counter()
@@ -150,7 +125,7 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
             self._on_rollouts(
                 Rollouts(
                     step=self.state.global_step,
-                    weights_version=self._weights_version,
+                    weights_version=self.weights_version,
                     advantages=[response.advantage for response in responses],
                     group_types=[GroupType(value).name.lower() for value in types_R.tolist()],
                 )
@@ -353,48 +328,13 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
         self._record("rollout/importance_weight_mean", figures.weight_mean)
         self._record("rollout/importance_weight_max", figures.weight_max)
         self._record("rollout/ess", figures.ess)
-        if self._rollout_step != self.state.global_step:
-            return
-        if self._weights_version == self._rollout_step:
-            self._prove_sync(figures.mismatch_kl)
-        else:  # the policy that sampled is an older one: how far it is from this one
-            self._record("rollout/lag_kl", figures.mismatch_kl)
-
-    def _prove_sync(self, mismatch_kl: float) -> None:
-        limit = self.args.max_mismatch_kl or MAX_MISMATCH_KL[self.accelerator.unwrap_model(self.model).dtype]
-        self._record("rollout/mismatch_kl", mismatch_kl)
-        self._record("rollout/weights_in_sync", float(mismatch_kl <= limit))
-        require_agreement(self.state.global_step, mismatch_kl, limit)
-
-    # --- checkpoints ---
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.staleness:
-            with engine_at_work(self.state.global_step, self.args.rollout_timeout_s):
-                self.vllm_generation.save(output_dir)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if self.args.staleness and checkpoint is not None:
-            self.vllm_generation.restore(checkpoint)
+        self.prove_policy(figures.mismatch_kl)
 
     # --- metrics ---
-
-    def _record(self, name: str, value: float) -> None:
-        mode = "train" if self.model.training else "eval"
-        self._metrics[mode][name].append(value)
 
     def _record_all(self, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():
             self._record(name, value)
-
-    def _record_lookahead(self, step: int, batch: Batch) -> None:
-        """Raises where the engine did not hold the weights that it was given."""
-        self._record("rollout/staleness", step - batch.weights_version)
-        self._record("seconds/sample", batch.ended - batch.began)
-        if not math.isnan(batch.mismatch_kl):
-            self._prove_sync(batch.mismatch_kl)
 
     def _record_refill(self, result: AgapoAdvantages, num_groups: int, generations: int) -> None:
         """Warns when the extra batches did not suffice."""

@@ -85,6 +85,7 @@ def test_what_an_older_policy_sampled_is_weighted_by_the_truncated_ratio(ahead: 
     assert all(log["rollout/ess"] < 1.0 for log in lagging)
 
 
+@pytest.mark.fault(16, "kill -9 of the engine that samples ahead", stage="rl")
 def test_a_killed_engine_is_named_with_the_step(ahead: Watched) -> None:
     trainer = ahead.trainer
     os.kill(trainer.vllm_generation.process.pid, signal.SIGKILL)
