@@ -6,22 +6,20 @@ Before the update of batch k, the engine is handed batch k + n and the weights a
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
-import torch
 from trl.generation.vllm_generation import VLLMGeneration
 
+from posttrain.errors import UserError
 from posttrain.inference.engine_process import EngineProcess, Job
-from posttrain.inference.policies import PolicySpec, score_tokens
+from posttrain.inference.policies import PolicySpec
 from posttrain.inference.weights_handover import write_weights
-from posttrain.objectives import kl_k3
 from posttrain.recipe import ModelSection
 from posttrain.rl.pending import Batch, read_pending, write_pending
+from posttrain.rl.probe import Probe
 from posttrain.rl.prompt_order import prompts_of_batch
 from posttrain.saving import on_main
-
-PROBE_SEQUENCES, PROBE_TOKENS = 4, 256  # responses that both sides score, and how much of each
 
 
 class Schedule(NamedTuple):
@@ -42,26 +40,6 @@ class Schedule(NamedTuple):
     seed: int
 
 
-class Probe(NamedTuple):
-    """Responses that both sides score with the same weights.
-
-    Attributes:
-        sequences: prompt and completion; of the tokens of the completion
-        lengths: so many are compared, the last ones.
-        logps: the trainer's, of these.
-    """
-
-    sequences: list[list[int]]
-    lengths: list[int]
-    logps: list[list[float]]
-
-    def mismatch_kl(self, engine_logps: Sequence[Sequence[float]]) -> float:
-        """Mean k3 over the tokens, nats; NaN without any. The engine's are of all tokens but the first."""
-        engine = [logp for logps, length in zip(engine_logps, self.lengths, strict=True) for logp in logps[-length:]]
-        trainer = [logp for logps in self.logps for logp in logps]
-        return float(kl_k3(torch.tensor([engine]), torch.tensor([trainer])).mean())
-
-
 class Lookahead(VLLMGeneration):
     """Stands where TRL's vLLM backend would, and gives what was sampled ahead.
 
@@ -79,10 +57,10 @@ class Lookahead(VLLMGeneration):
     schedule: Schedule
     taken: Batch
 
-    def __init__(self, *args: Any, engine: str, **kwargs: Any) -> None:
-        self._engine = engine
+    def __init__(self, *args: Any, engine: Literal["vllm", "transformers"], **kwargs: Any) -> None:
+        self._engine: Literal["vllm", "transformers"] = engine
         self.process: EngineProcess | None = None
-        self._asked: deque[tuple[int, Job, Probe]] = deque()  # without an answer yet
+        self._asked: deque[tuple[int, Job, Probe | None]] = deque()  # without an answer yet
         self._ready: deque[Batch] = deque()  # answered; they come before those that are not
         self._next = 0  # batch to be handed over
         self._step = -1
@@ -104,13 +82,12 @@ class Lookahead(VLLMGeneration):
             self.process = EngineProcess(self._spec())
 
     def _spec(self) -> PolicySpec:
-        config = self.model.config
         return PolicySpec(
-            engine="vllm" if self._engine == "vllm" else "transformers",
+            engine=self._engine,
             model=ModelSection(
                 path=self.model.name_or_path,
                 dtype=str(self.model.dtype).removeprefix("torch."),  # type: ignore[arg-type]
-                attn_implementation=config._attn_implementation,
+                attn_implementation=self.model.config._attn_implementation,
             ),
             tokenizer=self.processing_class,
             sampling={
@@ -148,7 +125,7 @@ class Lookahead(VLLMGeneration):
         number = self._step // self.schedule.steps_per_batch
         if self._next <= number:  # a run begins
             self._next = number
-            self._hand(number + self.schedule.staleness, num_generations, Probe([], [], []))
+            self._hand(number + self.schedule.staleness, num_generations, None)
         self.taken = on_main(self.accelerator, self._take)
         own = slice(self.accelerator.process_index * len(prompts), (self.accelerator.process_index + 1) * len(prompts))
         prompts_ids = [ids for ids in self.taken.prompts_ids for _ in range(num_generations)]
@@ -181,15 +158,12 @@ class Lookahead(VLLMGeneration):
             self.process.close()
 
     def _probe(self, num_generations: int) -> Probe:
-        """The beginnings of the first response to each of the first prompts, as the trainer scores them now."""
-        starts = self.taken.prompts_ids[:PROBE_SEQUENCES]
-        ends = [completion.token_ids[:PROBE_TOKENS] for completion in self.taken.completions[::num_generations]]
-        sequences = [[*start, *end] for start, end in zip(starts, ends, strict=False)]
+        """The first response to each of the first prompts of the batch that is about to be trained on."""
+        completions_ids = [completion.token_ids for completion in self.taken.completions[::num_generations]]
         with self.accelerator.autocast():
-            logps = [score_tokens(self.model, start, end) for start, end in zip(starts, ends, strict=False)]
-        return Probe(sequences, [len(each) for each in logps], logps)
+            return Probe.of(self.model, self.taken.prompts_ids, completions_ids)
 
-    def _hand(self, last: int, num_generations: int, probe: Probe) -> None:
+    def _hand(self, last: int, num_generations: int, probe: Probe | None) -> None:
         """Ask for the batches that nobody was asked for yet, up to the `last` one; with the weights as they are now."""
         numbers = range(self._next, min(last, self.schedule.last_batch) + 1)
         if not numbers:
@@ -203,10 +177,9 @@ class Lookahead(VLLMGeneration):
         try:
             for number in numbers:
                 seed = (self.schedule.seed, number * self.schedule.steps_per_batch, 0)
-                is_first = number == numbers.start
-                sequences = probe.sequences if is_first else []
+                sequences = probe.sequences if probe else []
                 job = Job(stamp, self.schedule.prompts_of(number), num_generations, seed, sequences)
-                self.process.hand(job, descriptor if is_first else None)
+                self.process.hand(job, descriptor if number == numbers.start else None)
                 self._asked.append((number, job, probe))
         finally:
             os.close(descriptor)
@@ -227,18 +200,24 @@ class Lookahead(VLLMGeneration):
             weights_version=answer.stamp.version,
             prompts_ids=job.prompts_ids,
             completions=answer.completions,
-            mismatch_kl=probe.mismatch_kl(answer.probe_logps) if job.probe else math.nan,
+            mismatch_kl=probe.mismatch_kl(answer.probe_logps) if probe else math.nan,
             began=answer.began,
             ended=answer.ended,
         )
 
 
 def schedule_of(trainer: Any) -> Schedule:
-    """That of an `AGAPOTrainer` that trains."""
-    sampler, rows, arguments = trainer._get_train_sampler(), trainer.train_dataset, trainer.args
+    """That of an `AGAPOTrainer` that trains.
+
+    Raises:
+        UserError: its prompts come as a stream.
+    """
+    order, rows, arguments = trainer.order, trainer.train_dataset, trainer.args
+    if order is None:
+        raise UserError("trainer.staleness needs prompts that are known ahead; give a data set that is not a stream")
 
     def prompts_of(number: int) -> list[list[int]]:
-        prompts = [rows[index]["prompt"] for index in prompts_of_batch(sampler, number)]
+        prompts = [rows[index]["prompt"] for index in prompts_of_batch(order, number)]
         ids: list[list[int]] = trainer._tokenize_prompts(prompts)[0]
         return ids
 

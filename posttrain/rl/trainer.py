@@ -42,15 +42,20 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, ProvenRollouts, GRPOTrainer
     groups and unscorable samples take no part in any term or denominator and get no forward pass. The update sees
     responses without padding, sorted by length; the head sees the trained tokens alone.
 
-    Overridden upstream hooks: `_get_train_sampler` (an order of its own for every epoch), `_tokenize_prompts` (rendered
-    prompts already hold every special token), `_calculate_rewards` (keeps the rewards of all processes),
-    `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the objective), `training_step` (its time),
-    those of `GuardedTrainer`, `WholeCheckpoints` and `ProvenRollouts`, and the class of the vLLM backend.
+    Overridden upstream hooks: `_get_train_sampler` and `_run_epoch` (an order of its own for every epoch),
+    `_tokenize_prompts` (rendered prompts already hold every special token), `_calculate_rewards` (keeps the rewards of
+    all processes), `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the objective),
+    `training_step` (its time), those of `GuardedTrainer`, `WholeCheckpoints` and `ProvenRollouts`, and the class of the
+    vLLM backend.
+
+    Attributes:
+        order: of the prompts, as the trainer reads them; None: they come as a stream.
     """
 
     _name = "AGAPO"
     args: AGAPOConfig
     beta: float
+    order: EpochOrder | None = None
     _buffered_inputs: Any
 
     def __init__(self, *args: Any, on_rollouts: Callable[[Rollouts], None] | None = None, **kwargs: Any) -> None:
@@ -80,7 +85,15 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, ProvenRollouts, GRPOTrainer
     # --- rollouts ---
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        return EpochOrder.like(super()._get_train_sampler(dataset))
+        self.order = EpochOrder.like(super()._get_train_sampler(dataset))
+        return self.order
+
+    def _run_epoch(self, **settings: Any) -> None:
+        # Upstream does not reach it where several processes go on in the middle of an epoch (transformers 5.19,
+        # accelerate 1.15): they would get the first epoch's prompts again.
+        if self.order is not None:
+            self.order.set_epoch(settings["epoch"])
+        super()._run_epoch(**settings)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return self.processing_class(text=prompts, add_special_tokens=False)["input_ids"], None, {}

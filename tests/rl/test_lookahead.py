@@ -15,8 +15,8 @@ prepare_environment()
 from posttrain.inference.policies import SampledTokens  # noqa: E402  (after the environment)
 from posttrain.inference.weights_handover import Stamp, read_weights, write_weights  # noqa: E402
 from posttrain.rl import AGAPOConfig  # noqa: E402
-from posttrain.rl.lookahead import Probe  # noqa: E402
 from posttrain.rl.pending import Batch, read_pending, write_pending  # noqa: E402
+from posttrain.rl.probe import Probe  # noqa: E402
 from posttrain.rl.prompt_order import EpochOrder, prompts_of_batch  # noqa: E402
 from posttrain.rl.rollout_checks import require_age  # noqa: E402
 
@@ -69,7 +69,7 @@ def test_a_checkpoint_without_rollouts_has_none(tmp_path: Path) -> None:
 
 
 def test_the_probe_compares_the_completions_alone() -> None:
-    probe = Probe(sequences=[[1, 2, 3, 4], [5, 6, 7]], lengths=[2, 1], logps=[[-1.0, -2.0], [-3.0]])
+    probe = Probe(sequences=[[1, 2, 3, 4], [5, 6, 7]], logps=[[-1.0, -2.0], [-3.0]])
     assert probe.mismatch_kl([[-9.0, -1.0, -2.0], [-9.0, -3.0]]) == 0.0
     gap = 0.25  # of one token in three
     expected = (math.exp(gap) - gap - 1) / 3
