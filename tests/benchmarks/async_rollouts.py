@@ -37,6 +37,7 @@ def main() -> None:
         Path(file).write_text(json.dumps(run(args, *WAYS[way])))
         return
     seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+    work: dict[str, list[float]] = {"sample": [], "update": []}  # CPU seconds, in turns on one core
     for _ in range(args.rounds):
         for way in WAYS:
             with tempfile.NamedTemporaryFile() as file:
@@ -44,7 +45,9 @@ def main() -> None:
                 threads = {"OMP_NUM_THREADS": str(WAYS[way][1])}
                 subprocess.run(words, check=True, env={**os.environ, **threads}, stdout=subprocess.DEVNULL)
                 spans = json.loads(Path(file.name).read_text())
-            ends = [end for _, end in spans["update"]]
+            ends = [end for _, end, _ in spans["update"]]
+            for part, each in work.items() if way == "in turns, one core" else ():
+                each += [cpu for *_, cpu in spans[part][WARM_UP:]]
             seconds[way].append((ends[-1] - ends[WARM_UP - 1]) / (len(ends) - WARM_UP))
             sys.stdout.write("".join(f"{line}\n" for line in [f"\n{way}", *timeline(spans)]))
     base = seconds["in turns, one core"]
@@ -52,6 +55,11 @@ def main() -> None:
     for way, each in seconds.items():
         ratio = statistics.median(first / own for first, own in zip(base, each, strict=True))
         sys.stdout.write(f"| {way} | {statistics.median(each):.2f} | {ratio:.2f} |\n")
+    sample, update = (statistics.median(each) for each in work.values())
+    sys.stdout.write(
+        f"CPU seconds of a batch: {sample:.2f} to sample it, {update:.2f} to update with it; ahead, a step takes "
+        f"{max(sample, update):.2f} s at best, {(sample + update) / max(sample, update):.2f} times as fast\n"
+    )
 
 
 def timeline(spans: dict[str, list[list[float]]]) -> list[str]:
@@ -59,7 +67,7 @@ def timeline(spans: dict[str, list[list[float]]]) -> list[str]:
     zero = spans["sample"][0][0]
     lines = []
     for number, (sampled, updated) in enumerate(zip(spans["sample"], spans["update"], strict=True)):
-        began, ended, first, last = (moment - zero for moment in (*sampled, *updated))
+        began, ended, first, last = (moment - zero for moment in (*sampled[:2], *updated[:2]))
         before = max(0.0, spans["update"][number - 1][1] - sampled[0]) if number else 0.0
         lines.append(
             f"  batch {number}: sampled {began:6.1f} to {ended:6.1f}, update {first:6.1f} to {last:6.1f}; "
@@ -69,7 +77,7 @@ def timeline(spans: dict[str, list[list[float]]]) -> list[str]:
 
 
 def run(args: argparse.Namespace, staleness: int, cores: int) -> dict[str, list[list[float]]]:
-    """Train; the span of every sampling and of every update, without the grading, in seconds of the machine's clock."""
+    """Train; beginning, end and this process's CPU seconds of every sampling and every update, without the grading."""
     os.sched_setaffinity(0, range(cores))
     from posttrain.environment import prepare_environment
 
@@ -79,20 +87,24 @@ def run(args: argparse.Namespace, staleness: int, cores: int) -> dict[str, list[
     if staleness:
         os.sched_setaffinity(trainer.vllm_generation.process.pid, {1})
     spans: dict[str, list[list[float]]] = {"sample": [], "update": []}
+    updated_cpu = 0.0
 
     def generate(original: Any, *words: Any, **options: Any) -> Any:
-        began = time.time()
+        began, cpu = time.time(), time.process_time()
         output = original(*words, **options)
         taken = getattr(trainer.vllm_generation, "taken", None)
-        spans["sample"].append([taken.began, taken.ended] if taken else [began, time.time()])
+        began, ended = (taken.began, taken.ended) if taken else (began, time.time())
+        spans["sample"].append([began, ended, time.process_time() - cpu])
         return output
 
     def note(_: Any) -> None:
-        spans["update"].append([time.time(), time.time()])
+        nonlocal updated_cpu
+        spans["update"].append([time.time(), time.time(), 0.0])
+        updated_cpu = time.process_time()
 
     def step(original: Any, *words: Any, **options: Any) -> Any:
         output = original(*words, **options)
-        spans["update"][-1][1] = time.time()
+        spans["update"][-1][1:] = [time.time(), time.process_time() - updated_cpu]
         return output
 
     for name, wrapper in (("_generate_single_turn", generate), ("training_step", step)):
