@@ -10,8 +10,8 @@ PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 .PHONY: setup demo test test-fast test-faults soak check format docs docs-links context sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
-        bench-learning bench-ratios bench-preference-learning bench-smollm bench-modes bench-context bench-layers \
-        bench-servers
+        bench-learning bench-async bench-async-learning bench-ratios bench-preference-learning bench-smollm bench-modes \
+        bench-context bench-layers bench-servers
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -96,6 +96,12 @@ bench-rewards: setup
 
 bench-learning: setup
 	$(BIN)/python tests/benchmarks/learning.py $(ARGS)
+
+bench-async: setup
+	$(BIN)/python tests/benchmarks/async_rollouts.py $(ARGS)
+
+bench-async-learning: setup
+	$(BIN)/python tests/benchmarks/async_learning.py $(ARGS)
 
 bench-ratios: setup
 	$(BIN)/python tests/benchmarks/ratios.py $(ARGS)

@@ -19,17 +19,26 @@ class PolicyAlarms(Alarms):
     def __init__(self, arguments: Any) -> None:
         super().__init__(arguments.alarm_grad_norm, stops=arguments.alarm_action == "stop")
         self._max_kl: float | None = arguments.alarm_kl
+        self._max_lag_kl: float | None = arguments.alarm_lag_kl
         self._min_ess: float | None = arguments.alarm_ess
 
     def found(self, logs: dict[str, Any]) -> dict[str, str | None]:
         """Those of the policy first."""
-        return {"kl": self._kl(logs), "ess": self._ess(logs), **super().found(logs)}
+        return {"kl": self._kl(logs), "lag_kl": self._lag_kl(logs), "ess": self._ess(logs), **super().found(logs)}
 
     def _kl(self, logs: dict[str, Any]) -> str | None:
         kl = logs.get("kl_per_token")
         if self._max_kl is None or kl is None or kl <= self._max_kl:
             return None
         return f"KL to the reference is {kl:.3g} nats a token, alarm_kl is {self._max_kl:g}"
+
+    def _lag_kl(self, logs: dict[str, Any]) -> str | None:
+        kl = logs.get("rollout/lag_kl")
+        if self._max_lag_kl is None or kl is None or kl <= self._max_lag_kl:
+            return None
+        return (
+            f"KL of the policy that sampled to this one is {kl:.3g} nats a token, alarm_lag_kl is {self._max_lag_kl:g}"
+        )
 
     def _ess(self, logs: dict[str, Any]) -> str | None:
         ess = logs.get("rollout/ess")

@@ -16,8 +16,7 @@ class SaveBetweenRollouts(TrainerCallback):
     """
 
     def __init__(self, arguments: Any) -> None:
-        micro_batches = arguments.steps_per_generation * arguments.num_iterations
-        self._steps_per_rollout = max(1, micro_batches // arguments.gradient_accumulation_steps)
+        self._steps_per_rollout = arguments.steps_per_batch
         self._is_due = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

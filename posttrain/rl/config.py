@@ -40,7 +40,11 @@ class AGAPOConfig(GRPOConfig):
         refill_below: the share of a batch's groups below which it is refilled.
         rollout_timeout_s: seconds that one generation may take, new weights for the engine included; beyond it the
             process ends, as the engine hangs. None: no limit.
+        staleness: how many batches the rollouts are sampled ahead of the updates, by an engine in a process of its own;
+            0: each batch with the weights that it updates.
         alarm_kl: KL to the reference (nats a token) above which an alarm rings; None: never.
+        alarm_lag_kl: KL of the policy that sampled to the one that is updated (nats a token) above which an alarm
+            rings, with a staleness above 0; None: never.
         alarm_ess: effective sample size of the importance weights (1: all equal) below which one rings; None: never.
         alarm_grad_norm: how many times its usual size (median of 20 steps) the gradient norm may have; None: any.
         alarm_action: what an alarm does: `warn`, or `stop` the run.
@@ -63,7 +67,9 @@ class AGAPOConfig(GRPOConfig):
     refill_max_extra_batches: int = field(default=0)
     refill_below: float = field(default=0.5)
     rollout_timeout_s: float | None = field(default=3600.0)
+    staleness: int = field(default=0)
     alarm_kl: float | None = field(default=0.2)
+    alarm_lag_kl: float | None = field(default=0.02)
     alarm_ess: float | None = field(default=0.95)
     alarm_grad_norm: float | None = field(default=10.0)
     alarm_action: Literal["warn", "stop"] = field(default="warn")
@@ -83,6 +89,7 @@ class AGAPOConfig(GRPOConfig):
             "std_floor",
             "rollout_timeout_s",
             "alarm_kl",
+            "alarm_lag_kl",
             "alarm_ess",
             "alarm_grad_norm",
         ):
@@ -105,3 +112,29 @@ class AGAPOConfig(GRPOConfig):
                 f"steps_per_generation is {self.steps_per_generation}, gradient_accumulation_steps is "
                 f"{self.gradient_accumulation_steps}; one must be a multiple of the other"
             )
+        self._check_staleness()
+
+    @property
+    def steps_per_batch(self) -> int:
+        """Optimizer steps that a batch of rollouts serves; 1 where a step takes several batches."""
+        return int(max(1, self.steps_per_generation * self.num_iterations // self.gradient_accumulation_steps))
+
+    def _check_staleness(self) -> None:
+        if self.staleness < 0:
+            raise ValueError(f"staleness is {self.staleness}; it must be 0 or more")
+        if not self.staleness:
+            return
+        obstacles = {
+            "refill: what a batch lacks is known too late to be sampled ahead": self.refill_max_extra_batches > 0,
+            "vllm_mode: server, whose weights change while it samples": self.use_vllm and self.vllm_mode == "server",
+            "vllm_tensor_parallel_size above 1: the engine has one process": self.vllm_tensor_parallel_size > 1,
+            "vllm_enable_sleep_mode: the engine never rests": self.vllm_enable_sleep_mode,
+            "vllm_structured_outputs_regex": self.vllm_structured_outputs_regex is not None,
+            "an eval_strategy: an evaluation would have to wait for the rollouts": self.eval_strategy != "no",
+            "several batches of rollouts in one optimizer step: give one of as many responses": (
+                self.steps_per_generation * self.num_iterations < self.gradient_accumulation_steps
+            ),
+        }
+        found = [words for words, is_there in obstacles.items() if is_there]
+        if found:
+            raise ValueError(f"staleness is {self.staleness}, which does not go with {'; nor with '.join(found)}")

@@ -5,6 +5,7 @@ Both follow from the seed and the position alone, so that a resumed run draws wh
 
 import random
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from trl.trainer.utils import RepeatSampler
@@ -40,6 +41,14 @@ class EpochOrder(RepeatSampler):
         if self.shuffle:
             self.generator.manual_seed((self.seed or 0) + self.epoch)
         yield from super().__iter__()
+
+
+def prompts_of_batch(order: EpochOrder, number: int) -> list[int]:
+    """The rows of a batch of rollouts of the run, each once; batches are counted from 0 over all epochs."""
+    epoch, place = divmod(number, order.num_samples // order.batch_size)
+    once = EpochOrder(order.data_source, 1, order.batch_size, shuffle=order.shuffle, seed=order.seed)
+    once.set_epoch(epoch)
+    return list(islice(once, place * order.batch_size, (place + 1) * order.batch_size))
 
 
 def extra_prompts(dataset: Any, count: int, *, copies: int, seed: tuple[int, ...]) -> list[Any]:

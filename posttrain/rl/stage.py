@@ -19,7 +19,8 @@ from posttrain.models.load import load_model, load_tokenizer, model_files, read_
 from posttrain.recipe import RLRecipe, make_config, resolved_yaml
 from posttrain.rl.bridge import OUTCOME, RewardBridge
 from posttrain.rl.config import PRESETS, AGAPOConfig
-from posttrain.rl.trainer import AGAPOTrainer, Rollouts
+from posttrain.rl.sampled import Rollouts
+from posttrain.rl.trainer import AGAPOTrainer
 from posttrain.runs import Resume, Run
 from posttrain.terminal import say
 from posttrain.training import export_model, fixed_arguments, lora_config, require_steps, train, with_defaults

@@ -9,6 +9,7 @@ from trl.generation import vllm_generation
 from trl.generation.vllm_generation import VLLMGeneration
 
 from posttrain.inference.engine import sample_seed
+from posttrain.inference.vllm_weights import cpu_options, load_weights
 from posttrain.models.patching import replaced
 from posttrain.rl.rollout_server import RolloutServer
 
@@ -44,19 +45,12 @@ class SyncedVLLM(VLLMGeneration):
         self._step, self._seed = step, seed
 
     def _init_vllm(self) -> None:
-        from vllm.platforms import current_platform
-
-        is_cpu = current_platform.is_cpu()
         if "MASTER_PORT" not in os.environ:  # upstream tries 29500 first, where two runs started together collide
             os.environ["MASTER_PORT"] = str(_free_port())
 
         def engine(**options: Any) -> Any:
             options["dtype"] = str(self.model.dtype).removeprefix("torch.")
-            if is_cpu:
-                options["enforce_eager"] = True  # compiling costs ten seconds there and gains nothing
-                # A prompt read in two pieces crashes vLLM's sampler on a CPU when requests have seeds of their own.
-                options["enable_chunked_prefill"] = False
-                options["max_num_batched_tokens"] = max(options["max_num_batched_tokens"], self.max_model_length or 0)
+            options |= cpu_options(options)
             return original(**options, disable_log_stats=True, use_tqdm_on_load=False)
 
         original = vllm_generation.LLM
@@ -81,10 +75,7 @@ class SyncedVLLM(VLLMGeneration):
         if self.mode != "colocate" or not current_platform.is_cpu():
             super().sync_weights()
         else:
-            runner = self.llm.llm_engine.model_executor.driver_worker.model_runner
-            runner.reload_weights(weights_iterator=self._iter_named_params())
-            _repack_vocabulary(runner.model)
-            self.llm.reset_prefix_cache()
+            load_weights(self.llm, self._iter_named_params())
         self.weights_version = self._step
 
 
@@ -92,12 +83,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return int(probe.getsockname()[1])
-
-
-def _repack_vocabulary(model: Any) -> None:
-    """Rebuild what vLLM's CPU kernels derived from the embedding and the head, which a reload leaves as it was."""
-    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding  # ParallelLMHead is one too
-
-    for module in model.modules():
-        if isinstance(module, VocabParallelEmbedding):
-            module.quant_method.process_weights_after_loading(module)

@@ -4,19 +4,15 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import requests
 import torch
 from torch import Tensor
 from trl import GRPOTrainer
-from trl.trainer import grpo_trainer
 from trl.trainer.utils import use_adapter
 
 from posttrain.errors import UserError
 from posttrain.guards import GuardedTrainer
-from posttrain.models.patching import replaced
 from posttrain.objectives import (
     AgapoAdvantages,
     GroupType,
@@ -27,72 +23,44 @@ from posttrain.objectives import (
     truncated_importance_weights,
 )
 from posttrain.rl.alarms import PolicyAlarms
+from posttrain.rl.backend import generation_backend
 from posttrain.rl.checkpoints import SaveBetweenRollouts
 from posttrain.rl.config import AGAPOConfig
 from posttrain.rl.metrics import UpdateFigures, UpdateSums, group_figures, token_figures
 from posttrain.rl.prompt_order import EpochOrder, extra_prompts
+from posttrain.rl.proven_rollouts import ProvenRollouts
 from posttrain.rl.responses import MicroBatch, Response, collate, parts_needed, split_by_length, unpadded
+from posttrain.rl.sampled import Rollouts, Sampled, has_signal, without_surplus
 from posttrain.rl.scoring import CompletionScorer
-from posttrain.rl.synced_vllm import SyncedVLLM
 from posttrain.saving import WholeCheckpoints
-from posttrain.time_limit import time_limit
-
-# What engine and trainer may disagree by on the same weights (mean k3 over tokens, nats), by the trainer's precision.
-MAX_MISMATCH_KL = {torch.float32: 1e-5, torch.bfloat16: 5e-3, torch.float16: 5e-3}
-GRACE_S = 10.0  # in which the error of a request that has timed out comes first
 
 
-class Rollouts(NamedTuple):
-    """What one generation gave in this process, one entry a response."""
-
-    step: int
-    weights_version: int
-    advantages: list[float]
-    group_types: list[str]
-
-
-class Sampled(NamedTuple):
-    """One or several generations. Shape suffixes: R responses of all processes, F reward functions.
-
-    Attributes:
-        responses: of this process, generation by generation.
-        rewards_RF: NaN where a reward does not judge; generation by generation, in each the processes in order.
-        kl_R: nats, to be taken off the reward; 0 where the KL is a term of the loss.
-    """
-
-    responses: list[Response]
-    rewards_RF: Tensor
-    kl_R: Tensor
-
-
-class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
+class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, ProvenRollouts, GRPOTrainer):
     """Asymmetric sampling and global advantage policy optimisation (paper section 2.4.2).
 
     Takes what `GRPOTrainer` takes, with an `AGAPOConfig`; prompts are rendered text. The objective has no clip; dropped
     groups and unscorable samples take no part in any term or denominator and get no forward pass. The update sees
     responses without padding, sorted by length; the head sees the trained tokens alone.
 
-    Overridden upstream hooks: `_get_train_sampler` (an order of its own for every epoch), `_tokenize_prompts` (rendered
-    prompts already hold every special token), `_generate_single_turn` (seeds of the step), `_calculate_rewards` (keeps
-    the rewards of all processes), `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the
-    objective), `training_step` (its time), those of `GuardedTrainer` and `WholeCheckpoints`, and the class of the vLLM
-    backend.
+    Overridden upstream hooks: `_get_train_sampler` and `_run_epoch` (an order of its own for every epoch),
+    `_tokenize_prompts` (rendered prompts already hold every special token), `_calculate_rewards` (keeps the rewards of
+    all processes), `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the objective),
+    `training_step` (its time), those of `GuardedTrainer`, `WholeCheckpoints` and `ProvenRollouts`, and the class of the
+    vLLM backend.
+
+    Attributes:
+        order: of the prompts, as the trainer reads them; None: they come as a stream.
     """
 
     _name = "AGAPO"
     args: AGAPOConfig
     beta: float
+    order: EpochOrder | None = None
     _buffered_inputs: Any
 
     def __init__(self, *args: Any, on_rollouts: Callable[[Rollouts], None] | None = None, **kwargs: Any) -> None:
-        synced_vllm = partial(SyncedVLLM, timeout_s=kwargs["args"].rollout_timeout_s)
-        with replaced(grpo_trainer, "VLLMGeneration", synced_vllm):
-            try:
-                super().__init__(*args, **kwargs)
-            except requests.exceptions.RequestException as error:
-                raise UserError(
-                    f"vllm_mode is 'server', but there is none: {error}; start one (trl vllm-serve)"
-                ) from error
+        with generation_backend(kwargs["args"]):
+            super().__init__(*args, **kwargs)
         self._on_rollouts = on_rollouts
         self._outcome_index = self._find_outcome(self.args.outcome_reward)
         self._policy_scorer = CompletionScorer(self.accelerator.unwrap_model(self.model))
@@ -100,8 +68,6 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
         if self.ref_model is not None:
             self._reference_scorer = CompletionScorer(self.accelerator.unwrap_model(self.ref_model))
         self._rewards_of_all = torch.empty(0)
-        self._generation = 0  # of the current step: 0, then one for each refill
-        self._rollout_step = -1  # optimizer step at which the current rollouts were sampled
         self._num_live_sequences = 0.0  # of the current rollouts, over all processes
         self._rollout_seconds = 0.0  # within the current micro-batch
         self._update_seconds = 0.0  # of the current optimizer step
@@ -119,33 +85,18 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
     # --- rollouts ---
 
     def _get_train_sampler(self, dataset: Any = None) -> Any:
-        return EpochOrder.like(super()._get_train_sampler(dataset))
+        self.order = EpochOrder.like(super()._get_train_sampler(dataset))
+        return self.order
+
+    def _run_epoch(self, **settings: Any) -> None:
+        # Upstream does not reach it where several processes go on in the middle of an epoch (transformers 5.19,
+        # accelerate 1.15): they would get the first epoch's prompts again.
+        if self.order is not None:
+            self.order.set_epoch(settings["epoch"])
+        super()._run_epoch(**settings)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         return self.processing_class(text=prompts, add_special_tokens=False)["input_ids"], None, {}
-
-    def _generate_single_turn(self, prompt_ids: list[list[int]], *args: Any, **kwargs: Any) -> Any:
-        began, step = time.perf_counter(), self.state.global_step
-        if self.use_vllm:
-            self.vllm_generation.begin(step, seed=(self.args.seed, step, self._generation))
-        limit_s = self.args.rollout_timeout_s
-        try:
-            with time_limit(limit_s and limit_s + GRACE_S, f"the rollout engine's work for step {step}"):
-                output = super()._generate_single_turn(prompt_ids, *args, **kwargs)
-        except Exception as error:
-            if not self.use_vllm:
-                raise
-            raise RuntimeError(
-                f"the rollout engine failed at step {step} ({type(error).__name__}: {error}); no update was made with "
-                "these rollouts, and the same command with --resume goes on from the last checkpoint"
-            ) from error
-        if self.use_vllm and self.vllm_generation.weights_version != step:
-            raise RuntimeError(
-                f"rollouts of step {step} were sampled with the weights of step "
-                f"{self.vllm_generation.weights_version}: the engine's weights are stale; no update was made with them"
-            )
-        self._record("seconds/generate", time.perf_counter() - began)
-        return output
 
     def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
         began = time.perf_counter()
@@ -170,7 +121,7 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
         result = self._advantages(sampled)
         self._record_all(group_figures(result, sampled.rewards_RF[:, self._outcome_index]))
         self._record_refill(result, num_groups, generations=len(sampled.responses) // len(inputs))
-        result = self._advantages(_without_surplus(sampled, result, num_groups))
+        result = self._advantages(without_surplus(sampled, result, num_groups))
 
         # Every generation holds the slices of all processes, one after the other.
         is_here_R = torch.arange(result.types_N.numel() * self.num_generations) // len(inputs) % num_processes
@@ -187,7 +138,7 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
             self._on_rollouts(
                 Rollouts(
                     step=self.state.global_step,
-                    weights_version=self.vllm_generation.weights_version if self.use_vllm else self.state.global_step,
+                    weights_version=self.weights_version,
                     advantages=[response.advantage for response in responses],
                     group_types=[GroupType(value).name.lower() for value in types_R.tolist()],
                 )
@@ -203,16 +154,11 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
         sampled = self._sample(inputs, generation=0)
         first = self.accelerator.process_index * len(inputs)
         for extra in range(1, self.args.refill_max_extra_batches + 1):
-            if _has_signal(self._advantages(sampled)).sum() >= self.args.refill_below * num_groups:
+            if has_signal(self._advantages(sampled)).sum() >= self.args.refill_below * num_groups:
                 break
             seed = (self.args.seed, self.state.global_step, extra)
             drawn = extra_prompts(self.train_dataset, num_groups, copies=self.num_generations, seed=seed)
-            more = self._sample(drawn[first : first + len(inputs)], generation=extra)
-            sampled = Sampled(
-                sampled.responses + more.responses,
-                torch.cat([sampled.rewards_RF, more.rewards_RF]),
-                torch.cat([sampled.kl_R, more.kl_R]),
-            )
+            sampled = sampled.and_more(self._sample(drawn[first : first + len(inputs)], generation=extra))
         if sampled.rewards_RF.isnan().all():
             raise UserError(
                 f"none of the {len(sampled.rewards_RF)} responses of step {self.state.global_step} could be judged by "
@@ -395,23 +341,9 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
         self._record("rollout/importance_weight_mean", figures.weight_mean)
         self._record("rollout/importance_weight_max", figures.weight_max)
         self._record("rollout/ess", figures.ess)
-        if self._rollout_step != self.state.global_step:
-            return
-        limit = self.args.max_mismatch_kl or MAX_MISMATCH_KL[self.accelerator.unwrap_model(self.model).dtype]
-        self._record("rollout/mismatch_kl", figures.mismatch_kl)
-        self._record("rollout/weights_in_sync", float(figures.mismatch_kl <= limit))
-        if not figures.mismatch_kl <= limit:
-            raise RuntimeError(
-                f"rollout engine and trainer disagree at step {self.state.global_step}: mean KL "
-                f"{figures.mismatch_kl:.3g} nats a token, max_mismatch_kl is {limit:g}. The engine's weights are stale "
-                "or its precision differs; no update was made with these rollouts."
-            )
+        self.prove_policy(figures.mismatch_kl)
 
     # --- metrics ---
-
-    def _record(self, name: str, value: float) -> None:
-        mode = "train" if self.model.training else "eval"
-        self._metrics[mode][name].append(value)
 
     def _record_all(self, figures: Mapping[str, float]) -> None:
         for name, value in figures.items():
@@ -419,7 +351,7 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
 
     def _record_refill(self, result: AgapoAdvantages, num_groups: int, generations: int) -> None:
         """Warns when the extra batches did not suffice."""
-        share = _has_signal(result).sum().item() / num_groups
+        share = has_signal(result).sum().item() / num_groups
         self._record("groups/with_signal", share)
         self._record("rollout/generations", generations)
         if self.args.refill_max_extra_batches and share < self.args.refill_below:
@@ -436,16 +368,3 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, GRPOTrainer):
         for _ in range(min(len(advantages), len(logged))):
             logged.pop()
         logged.extend(advantages)
-
-
-def _has_signal(result: AgapoAdvantages) -> Tensor:
-    """Groups [N] with an advantage that is not zero."""
-    return (result.advantages_NG != 0).any(dim=1)
-
-
-def _without_surplus(sampled: Sampled, result: AgapoAdvantages, num_groups: int) -> Sampled:
-    """The same, where groups beyond the first `num_groups` that carry signal have become unscorable."""
-    has_signal = _has_signal(result)
-    is_surplus_N = has_signal & (has_signal.cumsum(dim=0) > num_groups)
-    is_surplus_R = is_surplus_N.repeat_interleave(result.advantages_NG.shape[1])
-    return sampled._replace(rewards_RF=sampled.rewards_RF.masked_fill(is_surplus_R[:, None], torch.nan))

@@ -34,7 +34,8 @@ CASES = {
     "sft-two": Case("sft", processes=2),
     "rl": Case("rl"),
     "rl-lora": Case("rl", words=(LORA, "trainer.beta=0.05")),
-    "rl-two": Case("rl", processes=2),
+    "rl-ahead": Case("rl", words=("trainer.staleness=1",)),
+    "rl-two": Case("rl", processes=2, words=("trainer.per_device_train_batch_size=4",)),  # two batches an epoch, too
     "pref": Case("pref"),
     "pref-lora": Case("pref", words=(LORA,)),
     "pref-two": Case("pref", processes=2),

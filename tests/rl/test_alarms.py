@@ -10,11 +10,13 @@ from posttrain.rl.alarms import PolicyAlarms
 def alarms(
     kl: float | None = 0.1, ess: float | None = 0.95, grad_norm: float | None = 5.0, action: str = "warn"
 ) -> PolicyAlarms:
-    return PolicyAlarms(SimpleNamespace(alarm_kl=kl, alarm_ess=ess, alarm_grad_norm=grad_norm, alarm_action=action))
+    limits = {"alarm_kl": kl, "alarm_lag_kl": 0.02, "alarm_ess": ess, "alarm_grad_norm": grad_norm}
+    return PolicyAlarms(SimpleNamespace(**limits, alarm_action=action))
 
 
 def log(callback: PolicyAlarms, step: int, **figures: Any) -> dict[str, Any]:
-    logs = {"rollout/ess" if name == "ess" else name: value for name, value in figures.items()}
+    names = {"ess": "rollout/ess", "lag_kl": "rollout/lag_kl"}
+    logs = {names.get(name, name): value for name, value in figures.items()}
     callback.on_log(None, SimpleNamespace(global_step=step), None, logs)
     return logs
 
@@ -32,6 +34,11 @@ def test_usual_figures_are_quiet() -> None:
 def test_a_kl_beyond_its_limit_rings_and_is_logged() -> None:
     with pytest.warns(UserWarning, match=r"step 7: KL to the reference is 0\.2 nats a token, alarm_kl is 0\.1"):
         assert log(alarms(), 7, kl_per_token=0.2)["alarm/kl"] == 1.0
+
+
+def test_a_policy_that_runs_away_from_the_one_that_samples_rings_and_is_logged() -> None:
+    with pytest.warns(UserWarning, match=r"step 7: KL of the policy that sampled .* is 0\.03 .* alarm_lag_kl is 0\.02"):
+        assert log(alarms(), 7, lag_kl=0.03)["alarm/lag_kl"] == 1.0
 
 
 def test_a_small_effective_sample_size_rings_and_is_logged() -> None:

@@ -10,7 +10,7 @@ from posttrain.environment import prepare_environment
 
 prepare_environment()
 
-from posttrain.rl import synced_vllm  # noqa: E402  (after the environment)
+from posttrain.inference import vllm_weights  # noqa: E402  (after the environment)
 from posttrain.rl.responses import Response  # noqa: E402
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def test_a_skipped_sync_stops_the_run_and_names_the_cause(synced_trainer: Any, m
 def test_a_stale_head_stops_the_run(synced_trainer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     perturb(synced_trainer, seed=4)
     with monkeypatch.context() as patch:
-        patch.setattr(synced_vllm, "_repack_vocabulary", lambda model: None)
+        patch.setattr(vllm_weights, "_repack_vocabulary", lambda model: None)
         responses = roll_out(synced_trainer)
     assert mismatch(synced_trainer, responses) > 0.1
     with pytest.raises(RuntimeError, match="engine's weights are stale"):
