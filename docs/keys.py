@@ -16,7 +16,8 @@ import yaml
 from posttrain.preference.config import NOT_IN_SIMPER
 from posttrain.recipe import STAGES
 from posttrain.recipe.config import SAID_ELSEWHERE
-from posttrain.recipe.schema import Limit, Recipe
+from posttrain.recipe.limits import Limit
+from posttrain.recipe.schema import Recipe
 from posttrain.rl.config import AGAPOConfig
 
 PAGE = Path(__file__).with_name("keys.md")

@@ -19,7 +19,8 @@ from posttrain.grading.broken import BrokenVerdict
 from posttrain.grading.grader import load_rewards
 from posttrain.grading.groups import GroupGradingPool
 from posttrain.recipe import GradingSection, RewardSpec, Source, load_settings
-from posttrain.recipe.schema import AT_LEAST_ONE, POSITIVE, Free
+from posttrain.recipe.limits import AT_LEAST_ONE, POSITIVE
+from posttrain.recipe.sections import Free
 from posttrain.terminal import console
 from rewards.contract import Verdict, declared, grades_groups
 

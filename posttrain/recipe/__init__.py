@@ -1,6 +1,6 @@
 """Recipes: YAML files, one dataclass per stage.
 
-- `schema`: what a recipe of each stage may say (`context`: of that stage; `stages`: all of them)
+- `schema`: what a recipe of each stage may say (`context`: of that stage; `stages`: all of them), of `sections` with `limits`
 - `load`: from a file and `key=value` overrides to a checked recipe, and back to YAML
 - `checks`: what a type cannot express
 - `hub_path`: how a source names a data set of the Hugging Face hub
@@ -13,31 +13,33 @@ from posttrain.recipe.context import ContextRecipe, DocumentsSection, GateSectio
 from posttrain.recipe.hub_path import HubPath, parse_hub_path
 from posttrain.recipe.load import load_recipe, load_settings, resolved_yaml
 from posttrain.recipe.schema import (
+    EvalRecipe,
+    FilterRecipe,
+    ModelRecipe,
+    PairsRecipe,
+    PrefRecipe,
+    Recipe,
+    ReportRecipe,
+    RLRecipe,
+    SamplingRecipe,
+    SFTRecipe,
+)
+from posttrain.recipe.sections import (
     BenchmarkSpec,
     DataSection,
     Decoding,
     EngineSection,
-    EvalRecipe,
     FilterDecoding,
-    FilterRecipe,
     GradingSection,
     KeepSection,
     MixerSection,
-    ModelRecipe,
     ModelSection,
-    PairsRecipe,
     PairsSection,
-    PrefRecipe,
-    Recipe,
     RejectedDraw,
     RejectedOrder,
-    ReportRecipe,
     ReportStage,
     RewardSpec,
-    RLRecipe,
-    SamplingRecipe,
     SFTDataSection,
-    SFTRecipe,
     ShapeSection,
     Source,
 )

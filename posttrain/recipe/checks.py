@@ -8,20 +8,17 @@ from typing import Any
 from posttrain.errors import UserError
 from posttrain.recipe.context import ContextRecipe
 from posttrain.recipe.hub_path import parse_hub_path
+from posttrain.recipe.limits import Limit
 from posttrain.recipe.schema import (
-    DataSection,
-    Decoding,
-    EngineSection,
     EvalRecipe,
     FilterRecipe,
-    Limit,
     PairsRecipe,
     PrefRecipe,
     ReportRecipe,
     SamplingRecipe,
     SFTRecipe,
-    Source,
 )
+from posttrain.recipe.sections import DataSection, Decoding, EngineSection, Source
 from posttrain.recipe.stages import AnyRecipe
 
 

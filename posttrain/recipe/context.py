@@ -3,18 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from posttrain.recipe.schema import (
-    AT_LEAST_ONE,
-    NOT_EMPTY,
-    NOT_NEGATIVE,
-    POSITIVE,
-    SHARE,
-    SHARE_ABOVE_0,
-    DataSection,
-    Free,
-    ModelSection,
-    Recipe,
-)
+from posttrain.recipe.limits import AT_LEAST_ONE, NOT_EMPTY, NOT_NEGATIVE, POSITIVE, SHARE, SHARE_ABOVE_0
+from posttrain.recipe.schema import Recipe
+from posttrain.recipe.sections import DataSection, Free, ModelSection
 
 
 @dataclass(frozen=True, kw_only=True)

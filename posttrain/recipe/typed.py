@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from posttrain.errors import UserError, did_you_mean
-from posttrain.recipe.schema import EngineSection
+from posttrain.recipe.sections import EngineSection
 
 TYPES_IN_WORDS = {str: "text", int: "a whole number", float: "a number", list: "a list", dict: "a section"}
 VALUES_IN_YAML = {None: "null", True: "true", False: "false"}

@@ -125,7 +125,7 @@ def build(args: argparse.Namespace, staleness: int) -> Any:
     from posttrain.inference.engine import end_token_ids
     from posttrain.models.load import load_model, load_tokenizer
     from posttrain.recipe import GradingSection, ModelSection, RewardSpec
-    from posttrain.recipe.schema import Source
+    from posttrain.recipe.sections import Source
     from posttrain.rl import AGAPOConfig, AGAPOTrainer
     from posttrain.rl.bridge import RewardBridge
     from posttrain.rl.stage import prompt_columns

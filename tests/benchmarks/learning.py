@@ -88,7 +88,7 @@ def learn(args: argparse.Namespace, name: str, beta: float, seed: int) -> None:
     from posttrain.evals.stage import run_stage as run_eval
     from posttrain.models.load import load_model, load_tokenizer, save_model
     from posttrain.recipe import Decoding, EngineSection, EvalRecipe, ModelSection, RewardSpec
-    from posttrain.recipe.schema import DataSection, Source
+    from posttrain.recipe.sections import DataSection, Source
 
     folder = folder_of(args.out, name, beta, seed)
     section = ModelSection(path=str(args.start))

@@ -10,7 +10,7 @@ from posttrain.models.load import load_tokenizer
 from posttrain.preference import stage as pref_stage
 from posttrain.preference.pair_files import write_pairs
 from posttrain.recipe import PrefRecipe, SFTRecipe, load_recipe
-from posttrain.recipe.schema import ModelSection
+from posttrain.recipe.sections import ModelSection
 from posttrain.sft import stage as sft_stage
 from tests.docs.metrics_page import logged, unnamed
 

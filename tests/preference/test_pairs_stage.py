@@ -25,7 +25,7 @@ from posttrain.recipe import (
     PairsSection,
     RewardSpec,
 )
-from posttrain.recipe.schema import DataSection, Source
+from posttrain.recipe.sections import DataSection, Source
 from tests.rewards.judge_server import BROKEN, says, serve
 
 MATH = RewardSpec(use="rewards.math_answer:math_answer")

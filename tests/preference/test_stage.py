@@ -15,7 +15,7 @@ from posttrain.preference.pair_files import read_pairs, write_pairs
 from posttrain.preference.pairs_stage import run_stage as run_pairs
 from posttrain.preference.stage import run_stage
 from posttrain.recipe import Decoding, EngineSection, ModelSection, PairsRecipe, PairsSection, PrefRecipe, RewardSpec
-from posttrain.recipe.schema import DataSection, Source
+from posttrain.recipe.sections import DataSection, Source
 from posttrain.runs import Run
 
 TRAINER = {

@@ -8,7 +8,7 @@ import pytest
 
 from posttrain.errors import UserError
 from posttrain.recipe import RewardSpec, RLRecipe, load_recipe
-from posttrain.recipe.schema import DataSection, ModelSection, RefillSection, Source
+from posttrain.recipe.sections import DataSection, ModelSection, RefillSection, Source
 from posttrain.rl.stage import check_gold, check_lengths, run_stage, training_arguments
 
 
