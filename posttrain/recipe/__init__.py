@@ -1,6 +1,7 @@
 """Recipes: YAML files, one dataclass per stage.
 
-- `schema`: what a recipe of each stage may say (`context`: of that stage; `stages`: all of them), of `sections` with `limits`
+- `schema`: what a recipe of each stage may say (`context`: of that stage; `stages`: all of them)
+- `sections`: what it consists of; `limits`: of single values
 - `load`: from a file and `key=value` overrides to a checked recipe, and back to YAML
 - `checks`: what a type cannot express
 - `hub_path`: how a source names a data set of the Hugging Face hub
