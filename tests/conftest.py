@@ -4,6 +4,7 @@ import atexit
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,17 @@ def without_a_launcher() -> Iterator[None]:
     yield
     for name in LAUNCHED:
         os.environ.pop(name, None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_modules_of_others(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What a file's tests wrote and imported is forgotten: the next one's may write another of the same name."""
+    yield
+    written = str(tmp_path_factory.getbasetemp())
+    for name in [
+        name for name, each in sys.modules.items() if (getattr(each, "__file__", None) or "").startswith(written)
+    ]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ ELSEWHERE = {
     "make setup": "this test runs in what it made",
     ". .venv/bin/activate": "the same",
     "make demo": "eleven minutes; its steps have tests/demo and tests/end_to_end",
-    "posttrain doctor": "tests/test_doctor.py",
+    "posttrain doctor": "tests/doctor",
     "mkdir mine": "the working directory of this test",
     "cd mine": "the same",
 }

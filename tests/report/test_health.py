@@ -152,7 +152,7 @@ def test_answers_that_go_in_circles_are_degeneration(said):
 @pytest.mark.slow
 def test_the_limits_are_those_that_training_and_evaluation_go_by():
     from posttrain.evals import results
-    from posttrain.rl.trainer import MAX_MISMATCH_KL
+    from posttrain.rl.rollout_checks import MAX_MISMATCH_KL
 
     assert pytest.approx((results.COLLAPSED, results.TRUNCATED, results.LOOPING)) == (
         1 - health.ADHERENCE,
