@@ -52,7 +52,7 @@ format: setup
 
 # The site, in build/docs; a warning is an error, and so is a link that leads nowhere.
 docs: setup
-	$(BIN)/python docs/keys.py
+	$(BIN)/python -W "ignore:TRL currently supports" docs/keys.py
 	$(BIN)/sphinx-build -c docs -W --keep-going -q -d build/doctrees . build/docs
 
 # Links to the outside, too; needs a network.

@@ -29,6 +29,7 @@ include_patterns = [
 exclude_patterns = ["build", "dist", "runs", "tests", ".*"]  # folders that are not even looked into
 
 extensions = ["myst_parser"]
+highlight_language = "text"  # of blocks that do not say theirs
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 4  # `page.md#a-heading`, with GitHub's spelling
 
