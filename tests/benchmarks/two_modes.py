@@ -1,10 +1,10 @@
-"""A real chat model without thinking is taught two modes, on a CPU: what does each of them cost and give?
+"""A real chat model without thinking is taught two modes, on a CPU, and then RL: what does each mode cost and give?
 
     make bench-modes ARGS="--model FOLDER"
 
 FOLDER holds SmolLM2-135M-Instruct as plain weights. A few hundred rows of both modes, sums in words, go through
-`recipes/smollm2-135m/sft.yaml`; `recipes/smollm2-135m/profile.yaml` measures the model before and after it. Problems of
-the profile are in no training row.
+`recipes/smollm2-135m/sft.yaml`, and as many questions through `rl.yaml`; `profile.yaml` measures the model before,
+between and after. Problems of the profile are in no training row.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from posttrain.runs import write_text_atomically
 NAMES = ("Anna", "Ben", "Carla", "David", "Ella", "Farid", "Grace", "Hugo")
 THINGS = ("apples", "pencils", "marbles", "stickers", "books", "coins", "cards", "shells")
 CHANGES = range(3, 6)  # of the number, in one problem
-ROWS = {"reasoning": 300, "non_reasoning": 300, "test": 60}
+ROWS = {"reasoning": 300, "non_reasoning": 300, "test": 60, "rl": 200}
 
 
 def problem(rng: random.Random) -> tuple[str, list[str], int]:
@@ -41,7 +41,7 @@ def problem(rng: random.Random) -> tuple[str, list[str], int]:
 
 
 def rows(split: str, rng: random.Random, seen: set[str]) -> Iterator[dict[str, Any]]:
-    """As many rows as `ROWS` says: those of a mode with their response, those of the test without."""
+    """As many rows as `ROWS` says: those of a mode with their response, the others with the answer alone."""
     count = 0
     while count < ROWS[split]:
         question, steps, number = problem(rng)
@@ -51,7 +51,7 @@ def rows(split: str, rng: random.Random, seen: set[str]) -> Iterator[dict[str, A
         count += 1
         asked: dict[str, Any] = {"role": "user", "content": question}
         reply: dict[str, Any] = {"role": "assistant", "content": f"The answer is \\boxed{{{number}}}."}
-        if split == "test":
+        if split in ("test", "rl"):
             yield {"messages": [asked], "answer": str(number), "language": "en", "domain": "math"}
         else:
             thinking = {"reasoning_content": "\n".join(steps)} if split == "reasoning" else {}
@@ -81,6 +81,9 @@ def main() -> None:
 
     posttrain("sft", "sft", f"model.path={args.model}", *args.overrides)
     posttrain("eval", "profile", f"run={args.out}/profile-after", "label=after")
+    posttrain("rl", "rl")
+    after_rl = [f"model.path={args.out}/rl/model", f"run={args.out}/profile-rl", "label=after RL"]
+    posttrain("eval", "profile", *after_rl, "thinking_budgets=[]")
     # It never thinks, so that all budgets would give the same.
     before = [f"model.path={args.model}", f"run={args.out}/profile-before", "label=before", "thinking_budgets=[]"]
     posttrain("eval", "profile", *before)
