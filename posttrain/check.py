@@ -169,7 +169,7 @@ def _rl(recipe: RLRecipe) -> Checked:
         memory += f"; vLLM beside it: {arguments.vllm_gpu_memory_utilization:.0%} of a GPU"
     plan = {
         "prompts": str(prompts),
-        "batch": describe(arguments, len(prompts.rows)).strip(),
+        "batch": describe(arguments, prompts.rows).strip(),
         "steps": _steps(arguments, len(prompts.rows) * arguments.num_generations),
         "rewards": ", ".join(f"{spec.use} x {spec.weight:g}" for spec in recipe.rewards),
         "memory": memory,

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -48,7 +49,7 @@ def run_stage(recipe: RLRecipe, *, resume: Resume) -> None:
     with run, grader:
         grader.introduce(run)
         if run.is_main:
-            say(describe(arguments, len(rows)))
+            say(describe(arguments, rows))
         model = load_model(recipe.model, tokenizer)
         bridge = RewardBridge(grader, tokenizer, end_token_ids(model.generation_config, tokenizer))
         trainer = AGAPOTrainer(
@@ -121,11 +122,12 @@ def check_lengths(
         )
 
 
-def describe(arguments: AGAPOConfig, num_prompts: int) -> str:
-    """The batch arithmetic in one line."""
+def describe(arguments: AGAPOConfig, rows: Sequence[Row]) -> str:
+    """The prompts by mode, as one that says none is asked without thinking, and the batch arithmetic; in one line."""
+    modes = " and ".join(f"{count:,} {mode}" for mode, count in Counter(row["mode"] for row in rows).most_common())
     groups = arguments.generation_batch_size // arguments.num_generations
     return (
-        f"  {num_prompts:,} prompts; a batch is {groups} groups of {arguments.num_generations}, "
+        f"  {modes.replace('_', '-')} prompts; a batch is {groups} groups of {arguments.num_generations}, "
         f"{arguments.generation_batch_size} responses of at most {arguments.max_completion_length} tokens"
     )
 

@@ -9,7 +9,7 @@ import pytest
 from posttrain.errors import UserError
 from posttrain.recipe import RewardSpec, RLRecipe, load_recipe
 from posttrain.recipe.sections import DataSection, ModelSection, RefillSection, Source
-from posttrain.rl.stage import check_gold, check_lengths, run_stage, training_arguments
+from posttrain.rl.stage import check_gold, check_lengths, describe, run_stage, training_arguments
 
 
 def recipe(**changes: Any) -> RLRecipe:
@@ -71,6 +71,12 @@ def test_impossible_groups_are_refused_in_one_line(trainer: dict[str, Any], word
     with pytest.raises(UserError, match=words) as refusal:
         training_arguments(recipe(trainer={"per_device_train_batch_size": 8, **trainer}))
     assert "\n" not in str(refusal.value)
+
+
+def test_prompts_are_told_by_mode_beside_the_batch_they_come_in() -> None:
+    rows = [{"mode": "non_reasoning"}] * 3 + [{"mode": "reasoning"}]
+    told = describe(training_arguments(recipe()), rows)
+    assert told.startswith("  3 non-reasoning and 1 reasoning prompts; a batch is 1 groups of 8, 8 responses")
 
 
 def test_prompts_that_leave_no_room_for_a_completion_are_counted_and_the_first_is_named() -> None:
