@@ -61,6 +61,7 @@ class GradingPool:
         self._num_workers = default_workers() if section.workers is None else section.workers
         self._budget = BrokenBudget(section.max_broken_share)
         self._workers: list[WorkerProcess] = []
+        self._loads_left = 1  # failures in a row; more once the rewards have been loaded in a worker
         self._kill_workers = weakref.finalize(self, _kill_all, self._workers)
 
     def __enter__(self) -> Self:
@@ -179,6 +180,9 @@ class GradingPool:
         except (TimeoutError, EOFError) as error:
             is_late, ended = isinstance(error, TimeoutError), self._dismiss(worker)
             if not worker.is_ready:
+                self._loads_left -= 1
+                if self._loads_left:
+                    return
                 raise _not_loaded(f"not within {LOAD_TIMEOUT_S:g} s" if is_late else f"it ended {ended}") from error
             task, *others = worker.tasks
             if others:
@@ -199,6 +203,7 @@ class GradingPool:
                 yield task.index, task.graded()
         elif message is None:
             worker.is_ready = True
+            self._loads_left = self._num_workers + 2
         else:
             self._dismiss(worker)
             raise _not_loaded(message)

@@ -1,9 +1,9 @@
 from posttrain.chat import MODES, SAMPLING_DEFAULTS
-from posttrain.recipe import schema
+from posttrain.recipe import sections
 
 
 def test_recipes_know_the_same_modes() -> None:
-    assert schema.Mode.__args__ == MODES == ("reasoning", "non_reasoning")
+    assert sections.Mode.__args__ == MODES == ("reasoning", "non_reasoning")
 
 
 def test_reasoning_is_sampled_and_direct_answers_are_greedy() -> None:

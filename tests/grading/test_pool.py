@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -155,6 +156,26 @@ def test_death_of_idle_workers_is_no_attempts_fault() -> None:
             worker.kill()
         assert all(is_gone(worker.pid) for worker in workers)
         assert pool.grade_all(attempts("fine"))[0].reward == 1.5
+
+
+@pytest.mark.fault(15, "is killed while it starts", stage="all")
+def test_worker_that_dies_while_it_starts_is_replaced_where_the_rewards_have_been_loaded_before() -> None:
+    with open_pool(workers=2) as pool:
+        pool.grade_all(attempts("fine"))
+        (first,) = children()
+
+        def kill_the_second() -> None:
+            while not (others := [each for each in children() if each.pid != first.pid]):
+                time.sleep(0.01)
+            others[0].kill()
+
+        killer = threading.Thread(target=kill_the_second, daemon=True)
+        killer.start()
+        graded = pool.grade_all(attempts(*(f"nap {number}" for number in range(64))))
+        killer.join(timeout=10)
+        assert not killer.is_alive()
+        assert pool.grade_all(attempts("fine", "fine"))[1].reward == 1.5
+    assert [one.reward for one in graded] == [1.5] * 64
 
 
 @pytest.mark.fault(13, "its worker is stopped", stage="all")
