@@ -4,20 +4,17 @@ It reads the rewards' specs and answers None when they are loaded, or else why t
 attempts, and answers each attempt with one verdict for each reward that applies to it, until the socket closes.
 """
 
-import ctypes
 import pickle
 import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 
+from posttrain.end_with_parent import end_with_parent
 from posttrain.errors import UserError
 from posttrain.grading.grader import Grader, Judgement
 from rewards.contract import Attempt
-
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def serve(connection: Connection) -> None:
@@ -47,17 +44,10 @@ def begin_all(grader: Grader, attempts: Sequence[Attempt]) -> list[Judgement]:
     return judgements
 
 
-def _prepare() -> None:
-    """End with the parent, whatever ends it; leave ^C to it; and where memory runs out, be the one that is killed."""
-    # A reward that hangs reads no end of a socket. To the kernel a parent is a thread, the one that started us; where
-    # only that one has ended, the pool starts another worker.
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
 if __name__ == "__main__":
-    _prepare()
+    # A reward that hangs reads no end of a socket. Where only the thread that started us has ended, the pool starts
+    # another worker.
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # ^C is the parent's
     with Connection(int(sys.argv[1])) as socket, suppress(EOFError, ConnectionError):
         serve(socket)

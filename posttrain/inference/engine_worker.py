@@ -3,7 +3,6 @@
 A thread reads the jobs, so that whoever hands them never waits, and the end of the socket ends the process at once.
 """
 
-import ctypes
 import os
 import signal
 import sys
@@ -13,12 +12,10 @@ import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
-from pathlib import Path
 from queue import SimpleQueue
 
+from posttrain.end_with_parent import end_with_parent
 from posttrain.environment import prepare_environment
-
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def main(descriptor: int) -> None:
@@ -60,16 +57,9 @@ def _read_jobs(connection: Connection, jobs: "SimpleQueue[tuple[object, int | No
     os._exit(0)
 
 
-def _prepare() -> None:
-    """End with the parent, whatever ends it; where memory runs out, be the one that is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+if __name__ == "__main__":
+    end_with_parent()
     # A scheduler tells every process of a job to end soon; the trainer needs this one for its last checkpoint.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-
-
-if __name__ == "__main__":
-    _prepare()
     prepare_environment()
     main(int(sys.argv[1]))

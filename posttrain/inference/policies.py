@@ -96,15 +96,9 @@ class _VLLMPolicy:
         ]
 
     def score(self, sequences: Sequence[Sequence[int]]) -> list[list[float]]:
-        from vllm import SamplingParams
+        from posttrain.inference.vllm_engine import prompt_log_probs
 
-        params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
-        prompts = [{"prompt_token_ids": list(ids)} for ids in sequences]
-        outputs = self._llm.generate(prompts, params, use_tqdm=False)
-        return [
-            [scores[token].logprob for token, scores in zip(ids[1:], output.prompt_logprobs[1:], strict=True)]
-            for ids, output in zip(sequences, outputs, strict=True)
-        ]
+        return prompt_log_probs(self._llm, sequences)
 
 
 class _TransformersPolicy:

@@ -17,6 +17,20 @@ from posttrain.models.load import read_config
 from posttrain.recipe import Decoding, EngineSection, ModelSection
 
 
+def prompt_log_probs(llm: Any, prompts_ids: Sequence[Sequence[int]]) -> list[list[float]]:
+    """Natural-log probabilities, by a vLLM, of every token of each prompt but its first."""
+    from vllm import SamplingParams
+
+    llm.reset_prefix_cache()  # what is cached is not scored
+    params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
+    prompts = [{"prompt_token_ids": list(prompt)} for prompt in prompts_ids]
+    outputs = llm.generate(prompts, params, use_tqdm=False)
+    return [
+        [scores[token].logprob for token, scores in zip(prompt[1:], output.prompt_logprobs[1:], strict=True)]
+        for prompt, output in zip(prompts_ids, outputs, strict=True)
+    ]
+
+
 class _Sample(NamedTuple):
     """One completion to be sampled, and what its random numbers are made from."""
 
@@ -78,16 +92,7 @@ class VLLMEngine:
 
     def prompt_log_probs(self, prompts_ids: Sequence[Sequence[int]]) -> list[list[float]]:
         """Natural-log probabilities of every token of each prompt but its first."""
-        from vllm import SamplingParams
-
-        self._llm.reset_prefix_cache()  # what is cached is not scored
-        params = SamplingParams(temperature=0.0, max_tokens=1, prompt_logprobs=0, detokenize=False)
-        prompts = [{"prompt_token_ids": list(prompt)} for prompt in prompts_ids]
-        outputs = self._llm.generate(prompts, params, use_tqdm=False)
-        return [
-            [scores[token].logprob for token, scores in zip(prompt[1:], output.prompt_logprobs[1:], strict=True)]
-            for prompt, output in zip(prompts_ids, outputs, strict=True)
-        ]
+        return prompt_log_probs(self._llm, prompts_ids)
 
     def close(self) -> None:
         """Shut vLLM down, so that another engine can be opened in this process."""
