@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 
 .PHONY: setup demo test test-fast test-faults soak check format docs docs-links context sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
-        bench-learning bench-async bench-async-learning bench-ratios bench-preference-learning bench-smollm bench-modes \
+        bench-learning bench-async bench-async-learning bench-ratios bench-preference-learning bench-smollm \
         bench-context bench-layers bench-servers
 setup: $(VENV)/.installed
 
@@ -110,10 +110,7 @@ bench-preference-learning: setup
 	$(BIN)/python tests/benchmarks/preference_learning.py $(ARGS)
 
 bench-smollm: setup
-	$(BIN)/python tests/benchmarks/word_problems.py $(ARGS)
-
-bench-modes: setup
-	$(BIN)/python tests/benchmarks/two_modes.py $(ARGS)
+	$(BIN)/python tests/benchmarks/smollm2.py $(ARGS)
 
 bench-context: setup
 	$(BIN)/python tests/benchmarks/context.py $(ARGS)

@@ -53,7 +53,13 @@ def test_model_has_every_stage_and_says_that_none_was_run(model: str) -> None:
         assert any("Time: " in line for line in header), path
 
 
-@pytest.mark.parametrize("model", ["qwen3-0.6b", "exaone-4.0-1.2b", "exaone-4.0-32b"])
+def test_smollm2_has_every_stage_and_says_what_each_took() -> None:
+    folder = PROJECT / "recipes" / "smollm2-135m"
+    assert {path.stem for path in folder.glob("*.yaml")} == {*STAGES_OF_A_MODEL, "eval", "profile", "report"}
+    assert all("Time: about " in text or "Time: a few " in text for text in map(Path.read_text, folder.glob("*.yaml")))
+
+
+@pytest.mark.parametrize("model", ["smollm2-135m", "qwen3-0.6b", "exaone-4.0-1.2b", "exaone-4.0-32b"])
 def test_stage_begins_with_what_an_earlier_one_writes(model: str) -> None:
     recipes = {stage: load_recipe(PROJECT / "recipes" / model / f"{stage}.yaml") for stage in STAGES_OF_A_MODEL}
     written = set()
