@@ -203,6 +203,7 @@ def test_run_leaves_a_model_its_metrics_and_its_history(
     said = capsys.readouterr().out
     assert "ratio 1.5" in said
     assert "6/6" in said
+    assert said.endswith(f"  wrote {folder / 'model'}\n")
     assert "{'loss'" not in said
 
     for resume in (False, True):
