@@ -65,7 +65,7 @@ context sft filter rl pairs pref eval report: setup
 
 # The README's picture; needs Chromium and a demo.
 report-picture: setup
-	$(BIN)/python -m tests.report.browser runs/demo/report/report.html docs/report.png --height 1810
+	$(BIN)/python -m tests.report.browser runs/demo/report/report.html docs/report.png --height 1765
 
 bench: bench-data bench-rollout bench-rl
 

@@ -24,6 +24,7 @@ include_patterns = [
     "SECURITY.md",
     "rewards/README.md",
     "data_mixers/README.md",
+    "recipes/README.md",
     "posttrain/chat/templates/README.md",
 ]
 exclude_patterns = ["build", "dist", "runs", "tests", ".*"]  # folders that are not even looked into

@@ -94,6 +94,7 @@ def _sft(recipe: SFTRecipe) -> Checked:
     from posttrain.inference.engine import context_length
     from posttrain.models.activations import Rows
     from posttrain.models.load import load_tokenizer, read_config
+    from posttrain.plugins import build
     from posttrain.sft.stage import (
         plan,
         take_in_validation,
@@ -103,10 +104,12 @@ def _sft(recipe: SFTRecipe) -> Checked:
     )
     from posttrain.training import lora_config, require_steps, samples_per_step
 
+    arguments, lora = training_arguments(recipe), lora_config(recipe.lora)  # first: encoding may take hours
+    build(recipe.mixer.use, recipe.mixer.args, "mixer")
     tokenizer = load_tokenizer(recipe.model)
     intakes, held_out = take_in(recipe.data, tokenizer), take_in_validation(recipe, tokenizer)
     require_context([*intakes, *held_out], context_length(read_config(recipe.model)))
-    mixed, arguments = plan(recipe, intakes), training_arguments(recipe)
+    mixed = plan(recipe, intakes)
     samples, validation = training_samples(recipe, mixed), validation_samples(recipe, held_out)
     first, end = fullest(mixed.num_tokens.tolist(), samples.bounds)
     largest = [mixed.rows[row] for row in range(first, end)]
@@ -134,7 +137,7 @@ def _sft(recipe: SFTRecipe) -> Checked:
         "ratio": f"{mixed.ratio:.3f} reasoning : non-reasoning, in trained tokens",
         **({"packs": samples.describe()} if samples.pack_tokens else {}),
         "steps": _steps(arguments, len(samples), unit),
-        "memory": describe_memory(recipe.model, rows, arguments, lora_config(recipe.lora)),
+        "memory": describe_memory(recipe.model, rows, arguments, lora),
         **({"validation": f"{len(validation.rows):,} rows in {len(validation):,} {unit}"} if validation else {}),
         "mix": mix_table(mixed.plan),
     }

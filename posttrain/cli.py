@@ -60,9 +60,11 @@ def _preempt(*_: object) -> None:
 def _stage(args: Namespace) -> int:
     if args.command == "report" and args.recipe.is_dir():
         return _report_folders(args)
+    if args.command == "report" and not args.recipe.exists() and not args.recipe.suffix:
+        raise UserError(f"{args.recipe}: no such folder; give run folders, or the YAML file of a report")
     if args.command == "report" and args.out is not None:
         raise UserError("--out is for run folders; a recipe says where its report goes, or run=FOLDER does")
-    from posttrain.runs import is_finished, require_writable
+    from posttrain.runs import find_unfinished, is_finished, require_writable
 
     recipe, as_yaml = _recipe(args, stage=args.command)
     if args.skip_finished and is_finished(recipe.run, as_yaml):
@@ -70,6 +72,8 @@ def _stage(args: Namespace) -> int:
         return 0
     if os.environ.get("RANK", "0") == "0":
         require_writable(Path(recipe.run))
+        if args.command != "report":  # a report is written anew
+            find_unfinished(Path(recipe.run))  # refuses a used folder here, not after the data is read
     prepare_environment()
     _load(STAGES[args.command][0])(recipe, resume="anyway" if args.resume_anyway else args.resume)
     return 0

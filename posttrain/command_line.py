@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posttrain import __version__
-from posttrain.commands import MODEL, REWARDS, STAGES, TALK
+from posttrain.commands import COMMANDS, MODEL, REWARDS, STAGES, TALK
+from posttrain.errors import did_you_mean
 from posttrain.plan.options import add_options as add_plan_options
 from posttrain.simulation.command import add_simulate
 from posttrain.talk.options import add_chat, add_generate, add_serve
 
+EXAMPLES = """\
+examples:
+  posttrain demo
+  posttrain check recipes/demo/sft.yaml --config-only
+  posttrain sft recipes/demo/sft.yaml seed=1 trainer.learning_rate=1e-4
+"""
 TALK_OPTIONS = {"generate": add_generate, "chat": add_chat, "serve": add_serve}
 
 
@@ -18,6 +25,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """The words of a command line, by default this process's; what is wrong with them ends the process with code 2."""
     parser = make_parser()
     words, behind = _before_and_after("--", sys.argv[1:] if argv is None else argv)
+    _require_command(words[:1], parser)
     args, rest = parser.parse_known_args(words)
     if args.command == "run":
         args.launcher = behind
@@ -30,8 +38,16 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if options:
         parser.error(f"unrecognized arguments: {' '.join(options)}")
     if rest:
-        args.overrides += rest
+        args.overrides = [*args.overrides, *rest]
     return args
+
+
+def _require_command(first: Sequence[str], parser: argparse.ArgumentParser) -> None:
+    """Name the nearest command where the first word is none; argparse would list them all."""
+    for word in first:
+        if not word.startswith("-") and word not in COMMANDS:
+            near = did_you_mean(word, COMMANDS) or "; `posttrain --help` lists the commands"
+            parser.error(f"no command {word!r}{near}")
 
 
 def _before_and_after(mark: str, words: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -40,49 +56,37 @@ def _before_and_after(mark: str, words: Sequence[str]) -> tuple[list[str], list[
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """All commands with their options."""
+    """All commands with their options, in the order of `COMMANDS`."""
     parser = argparse.ArgumentParser(
         prog="posttrain",
         description="The EXAONE 4.0 post-training recipe, stage by stage.",
-        epilog="example: posttrain sft recipes/demo/sft.yaml seed=1 trainer.learning_rate=1e-4",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"posttrain {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (_, help_text) in STAGES.items():
-        command = commands.add_parser(name, help=help_text, description=help_text)
-        _add_recipe(command)
-        command.add_argument("--resume", action="store_true", help="go on with an unfinished run of this recipe")
-        anyway = "the same although recipe, data, template or number of processes changed, or no checkpoint is whole"
-        command.add_argument("--resume-anyway", action="store_true", help=anyway)
-        command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
-        if name == "report":
-            _add_folders(command)
-    _add_run(commands.add_parser("run", help="run a recipe's stage, watch it, and start it again after a crash"))
-    _add_compare(commands.add_parser("compare", help="tell two evaluations apart, question by question"))
-    check = commands.add_parser("check", help="check a recipe, its data and its plugins without training")
-    _add_recipe(check)
-    shown = "print N rows or prompts as the model will see them, with what is trained marked"
-    check.add_argument("--show", type=_count, default=0, metavar="N", help=shown)
-    alone = "check the recipe alone: no data, no model, no network; says what was not looked at"
-    check.add_argument("--config-only", action="store_true", help=alone)
-    plan = commands.add_parser("plan", help="say what a recipe will take of memory, time and money, without running it")
-    _add_recipe(plan)
-    add_plan_options(plan)
-    _add_rewards(commands.add_parser("rewards", help="list rewards, begin one, or check one against your rows"))
-    _add_model(commands.add_parser("model", help="build, probe or convert a model, or export a checkpoint"))
-    for name, (_, help_text) in TALK.items():
-        TALK_OPTIONS[name](commands.add_parser(name, help=help_text, description=help_text))
-    demo = commands.add_parser("demo", help="run every stage on a tiny model and task that need nothing else")
-    demo.add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
-    demo.add_argument("--root", type=Path, default=Path("runs/demo"), metavar="DIR", help="(default: runs/demo)")
-    recipes = commands.add_parser("recipes", help="copy the recipes that come with the package, to be changed")
-    recipes.add_argument(
-        "folder", type=Path, nargs="?", default=Path("recipes"), metavar="DIR", help="(default: recipes)"
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = {name: subparsers.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
+    for name in STAGES:
+        _add_recipe(commands[name])
+        _add_resume(commands[name])
+    _add_folders(commands["report"])
+    _add_run(commands["run"])
+    _add_compare(commands["compare"])
+    _add_check(commands["check"])
+    _add_recipe(commands["plan"])
+    add_plan_options(commands["plan"])
+    _add_rewards(commands["rewards"])
+    _add_model(commands["model"])
+    for name in TALK:
+        TALK_OPTIONS[name](commands[name])
+    commands["demo"].add_argument("--seed", type=int, default=0, metavar="N", help="(default: 0)")
+    runs, copies = Path("runs/demo"), Path("recipes")
+    commands["demo"].add_argument("--root", type=Path, default=runs, metavar="DIR", help=f"(default: {runs})")
+    commands["recipes"].add_argument(
+        "folder", type=Path, nargs="?", default=copies, metavar="DIR", help=f"(default: {copies})"
     )
-    doctor = commands.add_parser("doctor", help="what this machine has and lacks for a run, line by line")
-    _add_recipe(doctor, nargs="?")
-    what = "what an RL run would gain by more servers and by staleness, in simulated time"
-    add_simulate(commands.add_parser("simulate", help=what, description=what))
+    _add_recipe(commands["doctor"], nargs="?")
+    add_simulate(commands["simulate"])
     return parser
 
 
@@ -92,13 +96,28 @@ def _count(word: str) -> int:
     return int(word)
 
 
+def _add_resume(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--resume", action="store_true", help="go on with an unfinished run of this recipe")
+    anyway = "the same although recipe, data, template or number of processes changed, or no checkpoint is whole"
+    command.add_argument("--resume-anyway", action="store_true", help=anyway)
+    command.add_argument("--skip-finished", action="store_true", help="do nothing if this recipe's run is finished")
+
+
+def _add_check(command: argparse.ArgumentParser) -> None:
+    _add_recipe(command)
+    shown = "print N rows or prompts as the model will see them, with what is trained marked"
+    command.add_argument("--show", type=_count, default=0, metavar="N", help=shown)
+    alone = "check the recipe alone: no data, no model, no network; says what was not looked at"
+    command.add_argument("--config-only", action="store_true", help=alone)
+
+
 def _add_run(command: argparse.ArgumentParser) -> None:
     command.usage = "posttrain run RECIPE [--restarts N] [--hang-after S] [key=value ...] [-- LAUNCHER ...]"
     command.epilog = (
-        "LAUNCHER: what starts `-m posttrain STAGE RECIPE` instead of python, as torchrun --nproc_per_node 8"
+        "LAUNCHER: what starts `-m posttrain STAGE RECIPE` in place of python, such as torchrun --nproc_per_node 8"
     )
     _add_recipe(command)
-    often = "start it again at most so often, and only while it gets further than before (default: 3)"
+    often = "restart it at most N times, and only while each start gets further than the last (default: 3)"
     command.add_argument("--restarts", type=_count, default=3, metavar="N", help=often)
     silence = "seconds without a step that count as a hang: more than the longest step, save or chunk (default: 1800)"
     command.add_argument("--hang-after", type=float, default=1800.0, metavar="S", help=silence)
@@ -151,4 +170,6 @@ def _add_model(command: argparse.ArgumentParser) -> None:
 
 def _add_recipe(command: argparse.ArgumentParser, *, nargs: str | None = None) -> None:
     command.add_argument("recipe", metavar="RECIPE", type=Path, nargs=nargs, help="a YAML file")
-    command.add_argument("overrides", metavar="key=value", nargs="*", help="change one value: section.key=value")
+    # The default is given so that argparse does not call an absent override missing.
+    change = "change one value: section.key=value"
+    command.add_argument("overrides", metavar="key=value", nargs="*", default=[], help=change)

@@ -42,6 +42,8 @@ def prepare_environment() -> None:
     for message in KNOWN_WARNINGS:
         warnings.filterwarnings("ignore", message=message)
     logging.getLogger("vllm.triton_utils.importing").setLevel(logging.ERROR)  # speaks before vLLM's own level holds
+    # Ten lines a minute where the hub cannot be reached; the error at the end says so once.
+    logging.getLogger("huggingface_hub.utils._http").setLevel(logging.ERROR)
     logging.getLogger("DeepSpeed").addFilter(lambda record: "Setting accelerator to CPU" not in record.getMessage())
 
 

@@ -40,6 +40,7 @@ __all__ = [
     "Run",
     "append_json_lines",
     "checkpoints_of",
+    "find_unfinished",
     "is_finished",
     "json_safe",
     "require_writable",

@@ -129,6 +129,7 @@ def export_model(trainer: Any, tokenizer: Any, run: Run) -> Path:
             whole = model if state_dict is None else _whole_copy(model, state_dict)
             model, state_dict = whole.merge_and_unload(), None
         save_model(model, tokenizer, run.model_dir, state_dict=state_dict)
+        say(f"  wrote {escape(str(run.model_dir))}")
     trainer.accelerator.wait_for_everyone()
     return run.model_dir
 

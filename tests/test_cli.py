@@ -43,6 +43,7 @@ def test_help_names_every_command() -> None:
     assert done.returncode == 0
     for command in [*STAGES, *commands.TALK, "run", "check", "demo", "doctor", "recipes"]:
         assert f"\n    {command} " in done.stdout
+    assert set(commands.COMMANDS) == {*cli.RUNS, *commands.STAGES, *commands.TALK}
 
 
 def test_version_is_the_packages() -> None:
@@ -80,6 +81,9 @@ def cpu_seconds(*words: object) -> float:
         (["pref", "{recipe}", "seed"], ["override 'seed'", "section.key=value"]),
         (["pref", "{recipe}", "--resume", "model.pth=x"], ["'model.pth'", "did you mean 'model.path'?"]),
         (["pref", "{recipe}", "seed=x"], ["seed: got 'x'", "a whole number"]),
+        (["pref", "{recipe}", "path=x"], ["unknown key 'path'", "did you mean 'model.path'?"]),
+        (["pref", "{recipe}", "learning_rate=1"], ["unknown key 'learning_rate'", "write 'trainer.learning_rate'"]),
+        (["report", "no-such-run"], ["no-such-run: no such folder; give run folders"]),
         (["pref", "{recipe}x"], ["{recipe}x: no such recipe file", "did you mean 'pref.yaml'?"]),
         (["sft", "{recipe}"], ["is for stage pref, the command is sft", "posttrain pref {recipe}"]),
         (["check", "{recipe}", "pairs=[]"], ["pairs: got nothing", "at least one pairs.parquet"]),
@@ -110,8 +114,9 @@ def test_broken_yaml_is_named_with_its_line(tmp_path: Path) -> None:
     ("words", "part"),
     [
         ([], "COMMAND"),
-        (["train", "x.yaml"], "invalid choice: 'train'"),
-        (["pref"], "RECIPE"),
+        (["train", "x.yaml"], "no command 'train'; `posttrain --help` lists the commands"),
+        (["stf", "x.yaml"], "no command 'stf', did you mean 'sft'?"),
+        (["pref"], "the following arguments are required: RECIPE\n"),
         (["pref", "x.yaml", "--resme-now"], "--resme-now"),
         (["demo", "x.yaml"], "x.yaml"),
         (["check", "x.yaml", "--show", "-1"], "--show: got '-1'; need a whole number"),
@@ -134,6 +139,16 @@ def test_finished_run_is_skipped_in_one_line_before_anything_heavy(recipe: Path,
     changed = posttrain("pref", recipe, "--skip-finished", "seed=1")
     assert changed.returncode == 2
     assert "seed was 0 and is now 1" in changed.stderr
+
+
+def test_used_folder_is_refused_before_anything_heavy(recipe: Path, tmp_path: Path) -> None:
+    with Run.start(tmp_path / "run", "pref", resolved_yaml(load_recipe(recipe)), 0, [], None, False, is_main=True):
+        pass
+    code = "import atexit, sys; atexit.register(lambda: print(*sys.modules)); from posttrain.cli import main; main()"
+    command = [sys.executable, "-c", code, "pref", str(recipe)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert "run is already finished; choose another run=<folder>" in done.stderr
+    assert not set(done.stdout.split()) & set(HEAVY)
 
 
 # The stages belong to other parts of the house; a tiny module in a stage's place shows what the dispatch hands over.
@@ -173,7 +188,7 @@ def test_stage_gets_its_recipe_with_overrides_on_both_sides_of_an_option(recipe:
 
 
 def test_every_stage_has_its_own_target(tmp_path: Path) -> None:
-    assert ["model", *commands.STAGES] == list(STAGES)  # `posttrain model` has commands of its own
+    assert [*commands.STAGES, "model"] == list(STAGES)  # `posttrain model` has commands of its own
     assert len({target for target, _ in commands.STAGES.values()}) == len(commands.STAGES)
 
 

@@ -214,6 +214,8 @@ def test_override_supplies_a_key_the_file_lacks(tmp_path: Path) -> None:
         ("=3", ["section.key=value"]),
         ("data..path=3", ["section.key=value"]),
         ("sed=3", ["'sed=3'", "unknown key 'sed'", "did you mean 'seed'?"]),
+        ("max_length=3", ["unknown key 'max_length'", "did you mean 'data.max_length'?"]),
+        ("beta=3", ["unknown key 'beta'; if it is a setting of the trainer, write 'trainer.beta'"]),
         ("modle.path=x", ["unknown key 'modle'", "did you mean 'model'?"]),
         ("model.dtpe=x", ["unknown key 'model.dtpe'", "did you mean 'model.dtype'?"]),
         ("data.sources.1.wieght=2", ["unknown key 'data.sources.1.wieght'", "did you mean 'data.sources.1.weight'?"]),
@@ -409,6 +411,12 @@ def test_interpolation_that_cannot_be_resolved_is_refused(tmp_path: Path, overri
 
 
 # --- files ---
+
+
+def test_folder_in_the_place_of_a_recipe_is_told_with_its_recipes(tmp_path: Path) -> None:
+    written(tmp_path, RECIPES["sft"], "b.yaml")
+    written(tmp_path, RECIPES["rl"], "a.yaml")
+    assert refusal(tmp_path) == f"{tmp_path} is a folder (with a.yaml, b.yaml); pass the path of a recipe"
 
 
 def test_missing_file_names_the_nearest_one(tmp_path: Path) -> None:

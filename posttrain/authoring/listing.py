@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import pkgutil
+import re
 from types import ModuleType
 from typing import NamedTuple
 
@@ -51,6 +52,7 @@ def _listed(module: ModuleType) -> Listed:
     named = reward if inspect.isroutine(reward) else type(reward)
     summary = (inspect.getdoc(named) or inspect.getdoc(module) or "").partition("\n")[0]
     settings = str(inspect.signature(named)).strip("()").partition(") ->")[0] if isinstance(named, type) else ""
+    settings = re.sub(r"\b(?:\w+\.)+(?=[A-Z]\w*)", "", settings)  # Judge, not rewards._judge.judge.Judge
     return Listed(f"{module.__name__}:{named.__name__}", summary, _has_outcome(module), settings)
 
 

@@ -46,7 +46,7 @@ def data_files(path: str) -> list[Path]:
         found = {Path(file) for file in glob.glob(path, recursive=True)}  # noqa: PTH207
     else:
         if not place.is_file():
-            raise UserError(f"data file '{path}' does not exist; check data.sources in the recipe")
+            raise UserError(f"data file '{path}' does not exist; mend the path, or run what writes the file")
         if not place.name.endswith(ENDINGS):
             raise UserError(f"data file '{path}' has the ending '{place.suffix}'; use {', '.join(ENDINGS)}")
         return [place]

@@ -22,9 +22,9 @@ def check_memory(cgroup: Path = CGROUP) -> Iterator[Finding]:
     memory = psutil.virtual_memory()
     left = _left_in(cgroup)
     if left is not None and left[0] < memory.available:
-        yield judge_memory(*left, "the container's limit")
+        yield judge_memory(*left, "of the container's limit")
     else:
-        yield judge_memory(memory.available, memory.total, "this machine's")
+        yield judge_memory(memory.available, memory.total, "of this machine")
 
 
 def judge_memory(available: int, total: int, whose: str) -> Finding:

@@ -105,7 +105,11 @@ def from_folder(kind: Any, path: str, what: str, **options: Any) -> Any:
             problem = f"the {what} of '{path}' needs code of its own (`auto_map`), which is never run"
             raise UserError(f"{problem}; take a model whose class transformers has") from error
         hint = "; model.allow_pickle: true reads others" if options.get("use_safetensors") else ""
-        raise UserError(f"no {what} could be loaded from '{path}': {_first_line(error)}{hint}") from error
+        if "connect" in str(error) and not Path(path).exists():
+            download = f"`hf download {path} --local-dir FOLDER`"
+            hint = f"; without a network, give a model folder: {download} makes one elsewhere"
+        problem = _first_line(error).rstrip(".")
+        raise UserError(f"no {what} could be loaded from '{path}': {problem}{hint}") from error
 
 
 def weight_files(*, allow_pickle: bool) -> dict[str, bool]:

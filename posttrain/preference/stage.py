@@ -54,10 +54,10 @@ def run_stage(recipe: PrefRecipe, *, resume: Resume) -> None:
     Raises:
         UserError: the model, the data or the settings are unusable.
     """
+    arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
     data = read_data(recipe, origin_of(tokenizer))
-    arguments, lora = training_arguments(recipe), lora_config(recipe.lora)
     inputs = [*data_files(recipe), *model_files(recipe.model)]
     run = Run.start(recipe.run, "pref", resolved_yaml(recipe), recipe.seed, inputs, template, resume)
     with run:

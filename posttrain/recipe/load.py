@@ -89,6 +89,9 @@ def _checked(config: DictConfig, where: str, mend: str) -> Any:
 
 
 def _read(path: Path) -> DictConfig:
+    if path.is_dir():
+        inside = ", ".join(sorted(other.name for other in path.glob("*.yaml"))) or "no YAML file"
+        raise UserError(f"{path} is a folder (with {inside}); pass the path of a recipe")
     if not path.is_file():
         near = did_you_mean(path.name, (other.name for other in path.parent.glob("*.yaml")))
         raise UserError(f"{path}: no such recipe file{near or '; pass the path of a YAML file'}")

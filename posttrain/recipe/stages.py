@@ -13,25 +13,25 @@ from posttrain.recipe.schema import (
 )
 
 AnyRecipe = (
-    ModelRecipe
-    | ContextRecipe
-    | SFTRecipe
+    SFTRecipe
     | FilterRecipe
     | RLRecipe
     | PairsRecipe
     | PrefRecipe
+    | ContextRecipe
     | EvalRecipe
     | ReportRecipe
+    | ModelRecipe
 )
 
 STAGES: dict[str, type[AnyRecipe]] = {
-    "model": ModelRecipe,
-    "context": ContextRecipe,
     "sft": SFTRecipe,
     "filter": FilterRecipe,
     "rl": RLRecipe,
     "pairs": PairsRecipe,
     "pref": PrefRecipe,
+    "context": ContextRecipe,
     "eval": EvalRecipe,
     "report": ReportRecipe,
+    "model": ModelRecipe,
 }

@@ -35,7 +35,7 @@ def typed(cls: type[Any], section: Mapping[Any, Any], where: str, path: str = ""
     hints = get_type_hints(cls)
     for key in section:
         if key not in hints:
-            near = did_you_mean(key, hints, prefix=path)
+            near = _place_of(key, hints, path) or did_you_mean(key, hints, prefix=path)
             raise UserError(f"{where}unknown key {f'{path}{key}'!r}{near}; known here: {', '.join(hints)}")
     config: DictConfig = OmegaConf.structured(cls)
     OmegaConf.set_readonly(config, False)  # OmegaConf sets it for a frozen dataclass
@@ -48,6 +48,17 @@ def typed(cls: type[Any], section: Mapping[Any, Any], where: str, path: str = ""
             except OmegaConfBaseException as error:
                 raise _wrong_type(hint, value, where, f"{path}{item.name}") from error
     return config
+
+
+def _place_of(key: str, hints: Mapping[str, Any], path: str) -> str:
+    """Where a key belongs that was given without its section; empty when no section of these has it."""
+    for name, hint in hints.items():
+        for option in (hint, *get_args(hint)):
+            if is_dataclass(option) and get_origin(hint) is not list and key in {item.name for item in fields(option)}:
+                return f", did you mean {f'{path}{name}.{key}'!r}?"
+    if "trainer" in hints and not did_you_mean(key, hints):
+        return f"; if it is a setting of the trainer, write {f'{path}trainer.{key}'!r}"
+    return ""
 
 
 def _converted(hint: Any, value: Any, where: str, path: str) -> Any:

@@ -15,6 +15,7 @@ from posttrain.data.rows import source_files
 from posttrain.errors import UserError
 from posttrain.inference.engine import context_length
 from posttrain.models.load import load_model, load_tokenizer, model_files, read_config
+from posttrain.plugins import build
 from posttrain.recipe import SFTRecipe, make_config, resolved_yaml
 from posttrain.runs import Resume, Run
 from posttrain.sft.samples import Samples, cut_into_samples
@@ -33,13 +34,15 @@ from posttrain.training import (
 
 def run_stage(recipe: SFTRecipe, *, resume: Resume) -> None:
     """Mix, train, export."""
+    arguments, lora = training_arguments(recipe), lora_config(recipe.lora)  # first: encoding may take hours
+    build(recipe.mixer.use, recipe.mixer.args, "mixer")
     sources = [*recipe.data.sources, *(recipe.validation.sources if recipe.validation else ())]
     files = [*source_files(sources), *model_files(recipe.model)]
     tokenizer = load_tokenizer(recipe.model)
     template = require_template(tokenizer, recipe.model.path)
     intakes, held_out = take_in(recipe.data, tokenizer), take_in_validation(recipe, tokenizer)
     require_context([*intakes, *held_out], context_length(read_config(recipe.model)))
-    mixed, arguments, lora = plan(recipe, intakes), training_arguments(recipe), lora_config(recipe.lora)
+    mixed = plan(recipe, intakes)
     samples, validation = training_samples(recipe, mixed), validation_samples(recipe, held_out)
     require_steps(len(samples), samples_per_step(arguments), "packs" if samples.pack_tokens else "rows in the mix")
     run = Run.start(recipe.run, "sft", resolved_yaml(recipe), recipe.seed, files, template, resume)

@@ -18,6 +18,7 @@ def test_rewards_of_the_package_are_listed_by_a_name_that_recipes_can_use() -> N
     assert math.summary.startswith("Compare the last balanced")
     assert (length.has_outcome, length.settings) == (False, "limit: int")
     assert not listed["rewards.preference:PairwiseJudge"].has_outcome
+    assert listed["rewards.science_answer:ScienceAnswer"].settings == "judge: Judge | Mapping[str, Any] | None = None"
 
 
 def test_table_fits_80_columns_and_cuts_no_name(capsys: pytest.CaptureFixture[str]) -> None:

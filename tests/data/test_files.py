@@ -66,7 +66,7 @@ def test_file_whose_name_looks_like_a_glob_is_that_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "problem"),
     [
-        ("none.jsonl", "does not exist; check data.sources"),
+        ("none.jsonl", "does not exist; mend the path, or run what writes the file"),
         ("README.md", "has the ending '.md'; use .jsonl"),
         ("*.csv", "holds no data file; need files that end in .jsonl"),
         ("sub/none/*", "holds no data file"),

@@ -11,7 +11,7 @@ PAGES = sorted(
     [
         *(PROJECT / "docs").glob("*.md"),
         *(PROJECT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")),
-        *(PROJECT / name / "README.md" for name in ("rewards", "data_mixers", "posttrain/chat/templates")),
+        *(PROJECT / name / "README.md" for name in ("recipes", "rewards", "data_mixers", "posttrain/chat/templates")),
     ]
 )
 

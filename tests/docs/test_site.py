@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's Markdown with what it links to."""
     copy = tmp_path_factory.mktemp("project")
-    for folder in ("docs", "rewards", "data_mixers", "posttrain/chat/templates", "tests"):
+    for folder in ("docs", "recipes", "rewards", "data_mixers", "posttrain/chat/templates", "tests"):
         shutil.copytree(PROJECT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for page in PAGES:
         shutil.copy(page, copy / page.relative_to(PROJECT))

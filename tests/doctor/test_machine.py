@@ -58,7 +58,7 @@ def test_torch_that_cannot_be_imported_is_to_be_fixed(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(("free_gib", "state"), [(1, "fix"), (4, "warning"), (9, "ok")])
 def test_memory(free_gib: int, state: str) -> None:
-    assert judge_memory(free_gib * GIB, 64 * GIB, "this machine's").state == state
+    assert judge_memory(free_gib * GIB, 64 * GIB, "of this machine").state == state
 
 
 def test_memory_is_what_the_container_leaves_without_its_cache_of_files(tmp_path: Path) -> None:
@@ -66,10 +66,10 @@ def test_memory_is_what_the_container_leaves_without_its_cache_of_files(tmp_path
     (tmp_path / "memory.current").write_text(f"{2 * GIB}\n")
     (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {GIB // 2}\n")
     (finding,) = check_memory(cgroup=tmp_path)
-    assert (finding.state, finding.found) == ("fix", "1.5 of 3 GiB free (the container's limit)")
+    assert (finding.state, finding.found) == ("fix", "1.5 of 3 GiB free (of the container's limit)")
     (tmp_path / "memory.max").write_text("max\n")
     (finding,) = check_memory(cgroup=tmp_path)
-    assert finding.found.endswith("(this machine's)")
+    assert finding.found.endswith("(of this machine)")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import torch
 
@@ -185,6 +186,12 @@ def test_folder_without_tokenizer_is_refused(copy: Path) -> None:
         path.unlink()
     with pytest.raises(UserError, match=r"no tokenizer could be loaded from '.*copy': "):
         load_tokenizer(section(copy))
+
+
+def test_hub_id_without_a_network_is_told_what_to_give_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="files; without a network, give a model folder: `hf download nobody/nothing"):
+        load_tokenizer(ModelSection(path="nobody/nothing"))
 
 
 # --- models ---

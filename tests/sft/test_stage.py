@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from posttrain.chat import read_template, template_sha256
+from posttrain.check import check_recipe
 from posttrain.data.intake import take_in
 from posttrain.errors import UserError
 from posttrain.recipe import SFTRecipe, load_recipe
@@ -111,6 +112,23 @@ def test_mistake_is_refused_before_the_run_has_a_folder(sft_recipe_file: Path, o
     assert not Path(recipe.run).exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "problem"),
+    [
+        ("trainer.learning_rat=1", "did you mean 'learning_rate'"),
+        ("lora={rank: 1}", "lora: unknown key 'rank'"),
+        ("mixer.use=data_mixers.by_token:ByTokens", "did you mean 'by_tokens'"),
+    ],
+)
+def test_setting_is_refused_before_a_row_is_read(sft_recipe_file: Path, override: str, problem: str) -> None:
+    """Encoding may take hours; here it would say that there is no such file."""
+    recipe = load(sft_recipe_file, "data.sources.0.path=./none.jsonl", override)
+    with pytest.raises(UserError, match=problem):
+        check_recipe(recipe)
+    with pytest.raises(UserError, match=problem):
+        run_stage(recipe, resume=False)
+
+
 def test_model_without_chat_template_is_refused(sft_recipe_file: Path, model_folder: Path, tmp_path: Path) -> None:
     bare = Path(shutil.copytree(model_folder, tmp_path / "bare"))
     (bare / "chat_template.jinja").unlink()
@@ -185,6 +203,7 @@ def test_run_leaves_a_model_its_metrics_and_its_history(
     said = capsys.readouterr().out
     assert "ratio 1.5" in said
     assert "6/6" in said
+    assert said.endswith(f"  wrote {folder / 'model'}\n")
     assert "{'loss'" not in said
 
     for resume in (False, True):
