@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -85,11 +85,18 @@ def test_steps_of_the_demo_come_first_and_every_command_is_among_them() -> None:
 # --- the run ---
 
 
+class Ran(NamedTuple):
+    """A command's exit code, and what it printed where it had a process of its own."""
+
+    code: int
+    said: str = ""
+
+
 @pytest.fixture(scope="module")
 def ran(
     tmp_path_factory: pytest.TempPathFactory, tokenizer: Any, demo_files: dict[str, Path]
-) -> tuple[Path, dict[str, int]]:
-    """The folder after the last command, and the exit code of each."""
+) -> tuple[Path, dict[str, Ran]]:
+    """The folder after the last command, and every command."""
     folder = tmp_path_factory.mktemp("folder")
     prepare(folder, tokenizer, demo_files)
     with pytest.MonkeyPatch.context() as patch:
@@ -121,33 +128,44 @@ def prepare(folder: Path, tokenizer: Any, demo_files: dict[str, Path]) -> None:
     (folder / "runs" / "rl-a").symlink_to("demo/rl")
 
 
-def run(command: str, patch: pytest.MonkeyPatch) -> int:
+def run(command: str, patch: pytest.MonkeyPatch) -> Ran:
     """One command with what makes it small, `posttrain` in this process where it does not want one of its own."""
     typed = next((text for start, text in TYPED.items() if starts(command, start)), "")
     more = " ".join(text for start, text in SMALL.items() if starts(command, start))
     program, *arguments = words(f"{command} {more}")
     if program == "posttrain" and arguments[0] != "run":  # which takes over the orphans of its process
         patch.setattr("sys.stdin", io.StringIO(typed))
-        return cli.main(arguments)
+        return Ran(cli.main(arguments))
     start = {
-        "accelerate": [sys.executable, "-m", "accelerate.commands.launch", "--main_process_port", "0"],
+        "accelerate": [sys.executable, "-m", "accelerate.commands.accelerate_cli"],
         "posttrain": [sys.executable, "-m", "posttrain"],
         "python": [sys.executable],
     }
     if program == "accelerate":
-        arguments.remove("launch")
-    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-    done = subprocess.run([*start.get(program, [program]), *arguments], env=environment, timeout=500, check=False)
-    return done.returncode
+        arguments[1:1] = ["--main_process_port", "0"]  # any that is free
+    done = subprocess.run(
+        [*start.get(program, [program]), *arguments],
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout)
 
 
-def test_every_command_succeeds(ran: tuple[Path, dict[str, int]]) -> None:
-    _, codes = ran
-    assert len(codes) > 40
-    assert {command: code for command, code in codes.items() if code != 0} == {}
+def test_every_command_succeeds(ran: tuple[Path, dict[str, Ran]]) -> None:
+    _, commands = ran
+    assert len(commands) > 40
+    assert {command: each.code for command, each in commands.items() if each.code != 0} == {}
 
 
-def test_commands_leave_what_the_pages_say(ran: tuple[Path, dict[str, int]]) -> None:
+def test_check_under_a_launcher_speaks_once_and_counts_its_processes(ran: tuple[Path, dict[str, Ran]]) -> None:
+    [said] = [each.said for command, each in ran[1].items() if command.startswith("accelerate launch")]
+    assert said.count("on 2 process(es)") == 1
+
+
+def test_commands_leave_what_the_pages_say(ran: tuple[Path, dict[str, Ran]]) -> None:
     folder, _ = ran
     files = (
         *("runs/demo/report/report.html", "runs/demo/report/table.md", "runs/demo/report.html", "compare.html"),
