@@ -100,6 +100,8 @@ def _check(args: Namespace) -> int:
     if args.config_only and args.show:
         raise UserError("got --config-only and --show, which shows rows; give one of them")
     prepare_environment()
+    if os.environ.get("RANK", "0") != "0":  # the trainer's arguments wait for all processes; the first one speaks
+        import_module("posttrain.terminal").console.quiet = True
     if args.config_only:
         _load("posttrain.check_config:check_config")(recipe)
     else:

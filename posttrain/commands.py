@@ -36,7 +36,7 @@ COMMANDS = {
 # Under a launcher the first process does these alone: there is nothing to share out, and the others return at once.
 SINGLE_PROCESS = (
     *("filter", "pairs", "eval", "report"),
-    *("check", "plan", "demo", "doctor", "recipes", "model", "simulate"),
+    *("plan", "demo", "doctor", "recipes", "model", "simulate"),
 )
 SUPERVISED = ("sft", "filter", "rl", "pairs", "pref", "eval", "context")
 REWARDS = {

@@ -1,13 +1,12 @@
 """What `trainer.report_to` names gets every metric of a run, its alarms included, and no secret of its environment.
 
-One run reports to all trackers that are installed. TensorBoard is; the others are extras.
+One run reports to all trackers that the lock has.
 """
 
 import json
 import sqlite3
 import struct
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,11 +37,12 @@ class Tracked(NamedTuple):
 
 @pytest.fixture(scope="module")
 def tracked(tmp_path_factory: pytest.TempPathFactory, model_folder: Path, demo_files: dict[str, Path]) -> Tracked:
+    import wandb
+
     from posttrain.sft.stage import run_stage
 
     folder = tmp_path_factory.mktemp("tracked")
     recipe_file = folder / "sft.yaml"
-    names = [name for name in TRACKERS if find_spec(name) is not None]
     recipe_file.write_text(
         f"""\
 stage: sft
@@ -59,7 +59,7 @@ trainer:
   per_device_train_batch_size: 6
   learning_rate: 1e-3
   save_strategy: "no"
-  report_to: {json.dumps(names)}
+  report_to: {json.dumps(TRACKERS)}
   project: pytest
   run_name: "${{run}}"
 """
@@ -77,10 +77,7 @@ trainer:
         assert isinstance(recipe, SFTRecipe)
         with pytest.warns(UserWarning, match="rings at every step"):
             run_stage(recipe, resume=False)
-        if "wandb" in names:
-            import wandb
-
-            wandb.teardown()  # as the end of the process does; only then is its file whole
+        wandb.teardown()  # as the end of the process does; only then is its file whole
     metrics = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in metrics] == [1, 2]
     assert all({"loss", "tokens/ratio", "alarm/grad_norm"} <= line.keys() for line in metrics)
@@ -98,7 +95,6 @@ def test_tensorboard_has_every_metric_of_every_step(tracked: Tracked) -> None:
 
 
 def test_trackio_has_every_metric_of_every_step(tracked: Tracked) -> None:
-    pytest.importorskip("trackio", reason="trackio is not installed: pip install posttrain[trackio]")
     with sqlite3.connect(tracked.folder / "trackio" / "pytest.db") as database:
         rows = database.execute("SELECT run_name, metrics FROM metrics ORDER BY id").fetchall()
     assert {name for name, _ in rows} == {str(tracked.run)}
@@ -106,7 +102,6 @@ def test_trackio_has_every_metric_of_every_step(tracked: Tracked) -> None:
 
 
 def test_wandb_has_every_metric_of_every_step_offline(tracked: Tracked) -> None:
-    pytest.importorskip("wandb", reason="wandb is not installed: pip install posttrain[wandb]")
     from wandb.proto.wandb_internal_pb2 import Record
 
     (file,) = tracked.folder.glob("wandb/offline-run-*/run-*.wandb")

@@ -93,6 +93,21 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def prepared(site: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the installed demo has made its data and its model."""
+    folder = tmp_path_factory.mktemp("prepared")
+    code = (
+        "from pathlib import Path; from posttrain.demo import conductor; from posttrain.recipe import load_recipe\n"
+        "for _, stage, name, overrides in conductor.STEPS:\n"
+        "    load_recipe(conductor.RECIPES / f'{name}.yaml', overrides, stage=stage)\n"
+        "conductor.STEPS = ()\n"
+        "conductor.run_demo(Path('demo'), 0)\n"
+    )
+    assert "demo done" in run(sys.executable, "-c", code, folder=folder, PYTHONPATH=str(site))
+    return folder
+
+
 def test_wheel_has_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
     expected = {name for package in PACKAGES for name in files_below(PROJECT / package)}
     metadata = f"posttrain-{__version__}.dist-info/"
@@ -135,19 +150,31 @@ def test_installed_package_writes_its_recipes_and_checks_one(site: Path, tmp_pat
     assert "not checked" in told
 
 
-def test_installed_demo_prepares_its_data_and_model_and_has_the_recipe_of_every_step(
-    site: Path, tmp_path: Path
-) -> None:
+def test_installed_demo_prepares_its_data_and_model_and_has_the_recipe_of_every_step(prepared: Path) -> None:
     """The steps themselves take minutes."""
-    code = (
-        "from pathlib import Path; from posttrain.demo import conductor; from posttrain.recipe import load_recipe\n"
-        "for _, stage, name, overrides in conductor.STEPS:\n"
-        "    load_recipe(conductor.RECIPES / f'{name}.yaml', overrides, stage=stage)\n"
-        "conductor.STEPS = ()\n"
-        "conductor.run_demo(Path('demo'), 0)\n"
+    assert (prepared / "demo" / "base" / "chat_template.jinja").is_file()
+
+
+def test_installed_package_makes_pairs_with_a_users_reward_and_learns_from_them(site: Path, prepared: Path) -> None:
+    (prepared / "mine.py").write_text(
+        "from rewards import Attempt, Verdict\n\n\n"
+        "def even(attempt: Attempt) -> Verdict:\n"
+        "    is_even = len(attempt.thinking + attempt.answer) % 2 == 0\n"
+        "    return Verdict(float(is_even), outcome=is_even)\n"
     )
-    assert "demo done" in run(sys.executable, "-c", code, folder=tmp_path, PYTHONPATH=str(site))
-    assert (tmp_path / "demo" / "base" / "chat_template.jinja").is_file()
+    prompts = (prepared / "demo" / "data" / "pairs_stage1.jsonl").read_text(encoding="utf-8").splitlines()
+    (prepared / "few.jsonl").write_text("\n".join(prompts[:8]) + "\n", encoding="utf-8")
+    code = (
+        "from posttrain import cli; from posttrain.recipe import SHIPPED\n"
+        "def call(stage, *words):\n"
+        "    recipe = str(SHIPPED / 'demo' / f'{stage}-stage1.yaml')\n"
+        "    assert cli.main([stage, recipe, 'root=demo', 'model.path=demo/base', *words]) == 0\n"
+        "short = ('engine={name: transformers}', 'decoding.max_new_tokens=16')\n"
+        "call('pairs', 'data.sources.0.path=few.jsonl', 'rewards=[{use: \"mine:even\"}]', *short)\n"
+        "call('pref', 'trainer.max_steps=1', 'trainer.per_device_train_batch_size=4')\n"
+    )
+    run(sys.executable, "-c", code, folder=prepared, PYTHONPATH=str(site))
+    assert (prepared / "demo" / "pref-stage1" / "model" / "model.safetensors").is_file()
 
 
 def test_a_users_file_is_checked_against_the_types_of_the_wheel(site: Path, tmp_path: Path) -> None:
