@@ -15,6 +15,7 @@ from multiprocessing.reduction import send_handle
 from typing import Any, NamedTuple
 
 from posttrain.errors import UserError
+from posttrain.inference.free_gpu import free_gpu
 from posttrain.inference.policies import PolicySpec, SampledTokens
 from posttrain.inference.weights_handover import Stamp
 
@@ -75,7 +76,7 @@ class EngineProcess:
                 stdout=2,  # what vLLM prints is no output of ours
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # ^C stays with us
-                env={**inherited, "PYTHONPATH": os.pathsep.join(sys.path)},
+                env={**inherited, **free_gpu(os.environ), "PYTHONPATH": os.pathsep.join(sys.path)},
             )
         self.pid = self._process.pid
         self._connection = Connection(ours.detach())

@@ -15,6 +15,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+_BESIDES_ROLLOUTS_S = 1800  # upstream's `ddp_timeout`
+
+
 @dataclass
 class AGAPOConfig(GRPOConfig):
     """AGAPO (paper section 2.4.2). Every field of `GRPOConfig` that does not shape its loss keeps its meaning.
@@ -81,6 +84,8 @@ class AGAPOConfig(GRPOConfig):
     vllm_importance_sampling_correction: bool = field(default=False)
 
     def __post_init__(self) -> None:
+        if self.rollout_timeout_s:  # the others wait within a collective, whose patience must not end first
+            self.ddp_timeout = max(self.ddp_timeout, int(self.rollout_timeout_s) + _BESIDES_ROLLOUTS_S)
         super().__post_init__()
         for name in (
             "all_wrong_penalty",

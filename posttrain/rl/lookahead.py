@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from torch.distributed.fsdp import FSDPModule
 from trl.generation.vllm_generation import VLLMGeneration
 
 from posttrain.errors import UserError
@@ -161,7 +162,11 @@ class Lookahead(VLLMGeneration):
         """The first response to each of the first prompts of the batch that is about to be trained on."""
         completions_ids = [completion.token_ids for completion in self.taken.completions[::num_generations]]
         with self.accelerator.autocast():
-            return Probe.of(self.model, self.taken.prompts_ids, completions_ids)
+            probe = Probe.of(self.model, self.taken.prompts_ids, completions_ids)
+        for module in self.model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()  # the last ones stay gathered for a backward pass, and no weights could be read
+        return probe
 
     def _hand(self, last: int, num_generations: int, probe: Probe | None) -> None:
         """Ask for the batches that nobody was asked for yet, up to the `last` one; with the weights as they are now."""
