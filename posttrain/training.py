@@ -130,7 +130,8 @@ def export_model(trainer: Any, tokenizer: Any, run: Run) -> Path:
             whole = model if state_dict is None else _whole_copy(model, state_dict)
             model, state_dict = whole.merge_and_unload(), None
         elif trainer.accelerator.is_fsdp2:  # whose weights are float32 where the recipe says 16 bit
-            state_dict = {name: weight.to(arithmetic_of(trainer)) for name, weight in state_dict.items()}
+            dtype = arithmetic_of(trainer)
+            state_dict = {name: weight.to(dtype) for name, weight in dict(state_dict or {}).items()}
         save_model(model, tokenizer, run.model_dir, state_dict=state_dict)
     trainer.accelerator.wait_for_everyone()
     return run.model_dir

@@ -27,8 +27,8 @@ SIMPO_DEFAULTS = {
 class PairDPOTrainer(PlacedTrainer, GuardedTrainer, WholeCheckpoints, DPOTrainer):
     """TRL's `DPOTrainer` on pairs of token ids; nothing else is changed in what it learns.
 
-    Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again), those of
-    `PlacedTrainer`, `GuardedTrainer` and `WholeCheckpoints`, and how the reference model is placed.
+    Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again), those
+    of `PlacedTrainer`, `GuardedTrainer` and `WholeCheckpoints`, and how the reference model is placed.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
