@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 
 class PlacedTrainer:
@@ -39,6 +40,13 @@ class PlacedTrainer:
             if plugin.mixed_precision_policy is not None:
                 plugin.mixed_precision_policy = dataclasses.replace(plugin.mixed_precision_policy, output_dtype=None)
             self.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
+
+
+def reshard(model: Any) -> None:
+    """After a pass without gradients FSDP2 keeps the last weights gathered, and nobody can read them as shards."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def arithmetic_of(trainer: Any) -> torch.dtype:

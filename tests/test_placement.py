@@ -23,11 +23,11 @@ from trl.trainer.utils import add_fused_lm_head
 
 from posttrain.models.head import TokenScorer
 from posttrain.models.reference import shard_reference
-from posttrain.placement import PlacedTrainer, arithmetic_of
+from posttrain.placement import PlacedTrainer, arithmetic_of, reshard
 from posttrain.preference.peers import PairDPOTrainer, PairSimPOTrainer
 from posttrain.preference.trainer import SimPERTrainer
-from posttrain.rl import AGAPOTrainer
-from posttrain.rl.lookahead import Lookahead
+from posttrain.rl import AGAPOConfig, AGAPOTrainer
+from posttrain.rl.proven_rollouts import ProvenRollouts
 from posttrain.sft import UnifiedSFTTrainer
 from posttrain.training import export_model
 
@@ -77,6 +77,27 @@ def test_arithmetic_is_16_bit_where_the_arguments_or_the_weights_say_so(
     assert arithmetic_of(trainer) is expected
 
 
+@pytest.mark.parametrize(("bf16", "refuses"), [(True, False), (False, True)])
+def test_engine_and_trainer_may_differ_by_what_the_arithmetic_rounds_not_the_weights(bf16: bool, refuses: bool) -> None:
+    trainer: Any = SimpleNamespace(
+        args=SimpleNamespace(bf16=bf16, fp16=False, max_mismatch_kl=None),
+        accelerator=SimpleNamespace(unwrap_model=lambda model: model),
+        model=SimpleNamespace(dtype=torch.float32),
+        state=SimpleNamespace(global_step=3),
+        _record=lambda name, value: None,
+    )
+    with pytest.raises(RuntimeError, match="disagree at step 3") if refuses else nullcontext():
+        ProvenRollouts._prove_sync(trainer, 1e-3)
+
+
+def test_processes_wait_longer_for_each_other_than_a_rollout_may_take() -> None:
+    """A server samples for one process, and the others wait for it in a collective, which NCCL gives up."""
+    settings: dict[str, Any] = {"output_dir": "unused", "use_cpu": True, "bf16": False}
+    assert AGAPOConfig(**settings).ddp_timeout == 3600 + 1800
+    assert AGAPOConfig(**settings, ddp_timeout=9000).ddp_timeout == 9000
+    assert AGAPOConfig(**settings, rollout_timeout_s=None).ddp_timeout == 1800
+
+
 def test_upstream_still_asks_whether_every_micro_batch_is_shared_out() -> None:
     assert 'plugin_kwargs.get("sync_each_batch"' in inspect.getsource(Trainer._run_epoch)
 
@@ -122,7 +143,6 @@ class OnTwoProcesses:
             is_main_process=distributed.get_rank() == 0,
             device=torch.device("cpu"),
             parallelism_config=None,
-            autocast=nullcontext,
         )
 
 
@@ -168,10 +188,10 @@ def log_probabilities_stay_as_exact_as_they_are_computed(policy: Any, whole: Any
 
 
 def weights_can_be_sent_after_a_pass_without_gradients(policy: Any, whole: Any, accelerator: Any) -> None:
-    batch = SimpleNamespace(completions=[SimpleNamespace(token_ids=[7, 8, 9])], prompts_ids=[[5, 6]])
-    backend: Any = SimpleNamespace(taken=batch, accelerator=accelerator, model=policy)
-    backend._fix_param_name_to_vllm = lambda name, extra_prefixes: name
-    Lookahead._probe(backend, 1)
+    with torch.no_grad():
+        policy(torch.arange(5, 29)[None])
+    reshard(policy)
+    backend: Any = SimpleNamespace(accelerator=accelerator, _fix_param_name_to_vllm=lambda name, extra_prefixes: name)
     sent = dict(VLLMGeneration._iter_fsdp2_params(backend, policy))
     for name, weight in whole.named_parameters():
         assert torch.equal(sent[name].bfloat16(), weight)

@@ -19,8 +19,9 @@ from posttrain.inference.free_gpu import free_gpu
 from posttrain.inference.policies import PolicySpec, SampledTokens
 from posttrain.inference.weights_handover import Stamp
 
-# A launcher's word to the trainer would make vLLM join its group.
+# A launcher's word to the trainer would make vLLM join its group, or look for its store at an address of vLLM's own.
 _NOT_ITS_OWN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+_LAUNCHERS = "TORCHELASTIC_"
 
 
 class Job(NamedTuple):
@@ -68,7 +69,11 @@ class EngineProcess:
 
     def __init__(self, spec: PolicySpec) -> None:
         ours, theirs = socket.socketpair()
-        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_OWN}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in _NOT_ITS_OWN and not name.startswith(_LAUNCHERS)
+        }
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "posttrain.inference.engine_worker", str(theirs.fileno())],

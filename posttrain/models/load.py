@@ -129,7 +129,7 @@ def save_model(model: Any, tokenizer: Any, folder: Path, *, state_dict: Any = No
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside, state_dict=state_dict)
-    if state_dict is not None:  # the model's own type was written
+    if state_dict:  # the model's own type was written
         config = copy.deepcopy(model.config)
         config.dtype = next(iter(state_dict.values())).dtype
         config.save_pretrained(aside)

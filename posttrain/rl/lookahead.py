@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from torch.distributed.fsdp import FSDPModule
 from trl.generation.vllm_generation import VLLMGeneration
 
 from posttrain.errors import UserError
 from posttrain.inference.engine_process import EngineProcess, Job
 from posttrain.inference.policies import PolicySpec
 from posttrain.inference.weights_handover import write_weights
+from posttrain.placement import reshard
 from posttrain.recipe import ModelSection
 from posttrain.rl.pending import Batch, read_pending, write_pending
 from posttrain.rl.probe import Probe
@@ -162,11 +162,7 @@ class Lookahead(VLLMGeneration):
         """The first response to each of the first prompts of the batch that is about to be trained on."""
         completions_ids = [completion.token_ids for completion in self.taken.completions[::num_generations]]
         with self.accelerator.autocast():
-            probe = Probe.of(self.model, self.taken.prompts_ids, completions_ids)
-        for module in self.model.modules():
-            if isinstance(module, FSDPModule):
-                module.reshard()  # the last ones stay gathered for a backward pass, and no weights could be read
-        return probe
+            return Probe.of(self.model, self.taken.prompts_ids, completions_ids)
 
     def _hand(self, last: int, num_generations: int, probe: Probe | None) -> None:
         """Ask for the batches that nobody was asked for yet, up to the `last` one; with the weights as they are now."""
@@ -174,6 +170,7 @@ class Lookahead(VLLMGeneration):
         if not numbers:
             return
         self._next = numbers.stop
+        reshard(self.model)  # the probe was a pass without gradients
         if self.process is None:
             for _ in self._iter_named_params():  # shards are gathered by all processes
                 pass
