@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest -q -n $(JOBS) --dist loadfile
 .PHONY: setup demo test test-fast test-faults soak check format docs docs-links context sft filter rl pairs pref eval report \
         report-picture bench bench-data bench-rollout bench-sft bench-rl bench-pref bench-attention bench-length bench-rewards \
         bench-learning bench-async bench-async-learning bench-ratios bench-preference-learning bench-smollm \
-        bench-context bench-layers bench-servers
+        bench-context bench-layers bench-servers bench-gpu
 setup: $(VENV)/.installed
 
 # The lock is complete, so nothing is resolved; it is why torchvision and friends stay out (see its header).
@@ -120,3 +120,7 @@ bench-layers: setup
 
 bench-servers: setup
 	$(BIN)/python tests/benchmarks/servers.py $(ARGS)
+
+# What needs a GPU, in one go.
+bench-gpu: setup
+	$(BIN)/python tests/benchmarks/gpu.py $(ARGS)

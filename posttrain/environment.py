@@ -13,6 +13,10 @@ DEFAULTS = {
     "OMP_WAIT_POLICY": "PASSIVE",
     # The engine lives in the trainer's process: weights are handed over in memory, and it dies with the trainer.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    # To ask whether there is a GPU must not bring up CUDA, which forked processes could not use any more; vLLM sets it
+    # too, but late. And its engines' processes are not forked, on no device.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     # GB. On a CPU vLLM otherwise takes a share of all memory for its cache, next to a trainer that needs it.
     "VLLM_CPU_KVCACHE_SPACE": "1",
     # A training run tells nobody about itself.

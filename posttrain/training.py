@@ -14,6 +14,7 @@ from posttrain.environment import leave_process_group
 from posttrain.errors import Preempted, UserError
 from posttrain.models.load import save_model
 from posttrain.models.probe import never_slides, require_whole_sequences, require_window
+from posttrain.placement import arithmetic_of
 from posttrain.preemption import SaveAndStop
 from posttrain.recipe import ModelSection, make_config
 from posttrain.runs import GoingOn, Resume, Run, checkpoints_of
@@ -128,6 +129,9 @@ def export_model(trainer: Any, tokenizer: Any, run: Run) -> Path:
         if isinstance(model, PeftModel):
             whole = model if state_dict is None else _whole_copy(model, state_dict)
             model, state_dict = whole.merge_and_unload(), None
+        elif trainer.accelerator.is_fsdp2:  # whose weights are float32 where the recipe says 16 bit
+            dtype = arithmetic_of(trainer)
+            state_dict = {name: weight.to(dtype) for name, weight in dict(state_dict or {}).items()}
         save_model(model, tokenizer, run.model_dir, state_dict=state_dict)
         say(f"  wrote {escape(str(run.model_dir))}")
     trainer.accelerator.wait_for_everyone()

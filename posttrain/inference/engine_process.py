@@ -15,11 +15,13 @@ from multiprocessing.reduction import send_handle
 from typing import Any, NamedTuple
 
 from posttrain.errors import UserError
+from posttrain.inference.free_gpu import free_gpu
 from posttrain.inference.policies import PolicySpec, SampledTokens
 from posttrain.inference.weights_handover import Stamp
 
-# A launcher's word to the trainer would make vLLM join its group.
+# A launcher's word to the trainer would make vLLM join its group, or look for its store at an address of vLLM's own.
 _NOT_ITS_OWN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+_LAUNCHERS = "TORCHELASTIC_"
 
 
 class Job(NamedTuple):
@@ -67,7 +69,11 @@ class EngineProcess:
 
     def __init__(self, spec: PolicySpec) -> None:
         ours, theirs = socket.socketpair()
-        inherited = {name: value for name, value in os.environ.items() if name not in _NOT_ITS_OWN}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in _NOT_ITS_OWN and not name.startswith(_LAUNCHERS)
+        }
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "posttrain.inference.engine_worker", str(theirs.fileno())],
@@ -75,7 +81,7 @@ class EngineProcess:
                 stdout=2,  # what vLLM prints is no output of ours
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # ^C stays with us
-                env={**inherited, "PYTHONPATH": os.pathsep.join(sys.path)},
+                env={**inherited, **free_gpu(os.environ), "PYTHONPATH": os.pathsep.join(sys.path)},
             )
         self.pid = self._process.pid
         self._connection = Connection(ours.detach())

@@ -100,7 +100,7 @@ def from_folder(kind: Any, path: str, what: str, **options: Any) -> Any:
     """
     try:
         return kind.from_pretrained(path, trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         if "trust_remote_code" in str(error):
             problem = f"the {what} of '{path}' needs code of its own (`auto_map`), which is never run"
             raise UserError(f"{problem}; take a model whose class transformers has") from error
@@ -133,6 +133,10 @@ def save_model(model: Any, tokenizer: Any, folder: Path, *, state_dict: Any = No
     aside = folder.with_name(folder.name + ".partial")
     shutil.rmtree(aside, ignore_errors=True)
     model.save_pretrained(aside, state_dict=state_dict)
+    if state_dict:  # the model's own type was written
+        config = copy.deepcopy(model.config)
+        config.dtype = next(iter(state_dict.values())).dtype
+        config.save_pretrained(aside)
     tokenizer.save_pretrained(aside)
     _write_generation_config(model.generation_config, tokenizer, aside)
     shutil.rmtree(folder, ignore_errors=True)

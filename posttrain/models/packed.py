@@ -29,14 +29,21 @@ class Packed(NamedTuple):
         """Arguments of a model's forward.
 
         Without a mask and without a cache, position ids that start again keep the sequences apart under every
-        attention of transformers; with either, some let them see each other in silence.
+        attention of transformers; with either, some let them see each other in silence. FlashAttention is told the
+        bounds besides: else it would look for them on the device in every layer.
         """
+        bounds = torch.tensor([0, *(segment.stop for segment in self.segments)], dtype=torch.int32, device=device)
+        longest = max(segment.stop - segment.start for segment in self.segments)
         return {
             "input_ids": self.input_ids.to(device),
             "position_ids": self.position_ids.to(device),
             "attention_mask": None,
             "use_cache": False,
             "segments": self.segments,
+            "cu_seq_lens_q": bounds,
+            "cu_seq_lens_k": bounds,
+            "max_length_q": longest,
+            "max_length_k": longest,
         }
 
 

@@ -4,8 +4,11 @@ from typing import Any, ClassVar
 
 from trl import DPOTrainer
 from trl.experimental.cpo import CPOTrainer
+from trl.trainer import dpo_trainer
 
 from posttrain.guards import GuardedTrainer
+from posttrain.models.reference import placed_reference
+from posttrain.placement import PlacedTrainer
 from posttrain.preference.groups import require_trained
 from posttrain.saving import WholeCheckpoints
 
@@ -21,22 +24,27 @@ SIMPO_DEFAULTS = {
 }
 
 
-class PairDPOTrainer(GuardedTrainer, WholeCheckpoints, DPOTrainer):
+class PairDPOTrainer(PlacedTrainer, GuardedTrainer, WholeCheckpoints, DPOTrainer):
     """TRL's `DPOTrainer` on pairs of token ids; nothing else is changed in what it learns.
 
-    Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again), and
-    those of `GuardedTrainer` and `WholeCheckpoints`.
+    Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again), those
+    of `PlacedTrainer`, `GuardedTrainer` and `WholeCheckpoints`, and how the reference model is placed.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        with placed_reference(dpo_trainer):
+            super().__init__(*args, **kwargs)
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
         require_trained(dataset, f"{dataset_name} pairs")
         return dataset
 
 
-class PairSimPOTrainer(GuardedTrainer, WholeCheckpoints, CPOTrainer):
+class PairSimPOTrainer(PlacedTrainer, GuardedTrainer, WholeCheckpoints, CPOTrainer):
     """TRL's `CPOTrainer` on pairs of token ids, none of which it cuts; with `SIMPO_DEFAULTS` that is SimPO.
 
-    Overridden upstream hooks: `tokenize_row` (as above), and those of `GuardedTrainer` and `WholeCheckpoints`.
+    Overridden upstream hooks: `tokenize_row` (as above), and those of `PlacedTrainer`, `GuardedTrainer` and
+    `WholeCheckpoints`.
     """
 
     _name = "SimPO"

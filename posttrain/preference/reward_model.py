@@ -5,6 +5,7 @@ recipe names it as `posttrain.preference.reward_model:RewardModel`.
 """
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,7 +36,7 @@ class RewardModel:
     Attributes:
         path: a model folder or a hub id.
         dtype: float32, bfloat16 or float16.
-        device: such as `cuda:1`; None: the GPU where there is one.
+        device: such as `cuda:1`; None: the GPU where there is one, of several processes each its own.
         batch_size: texts at a time.
         max_length: the longest text in tokens; None: what the model's configuration says.
 
@@ -91,7 +92,7 @@ class RewardModel:
     def _device(self) -> str:
         import torch
 
-        return self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return self.device or (f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu")
 
     @property
     def _max_length(self) -> int:

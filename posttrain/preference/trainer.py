@@ -14,13 +14,14 @@ from posttrain.models.head import TokenScorer
 from posttrain.models.packed import pack_responses, shares_prompts
 from posttrain.models.patching import replaced
 from posttrain.objectives import mean_log_prob, simper_loss
+from posttrain.placement import PlacedTrainer
 from posttrain.preference.config import SimPERConfig
 from posttrain.preference.groups import LABELS, SIDES, Group, make_group, require_trained, split_by_tokens
 from posttrain.preference.metrics import LabelledMeans, group_figures
 from posttrain.saving import WholeCheckpoints
 
 
-class SimPERTrainer(GuardedTrainer, WholeCheckpoints, DPOTrainer):
+class SimPERTrainer(PlacedTrainer, GuardedTrainer, WholeCheckpoints, DPOTrainer):
     """Raises p(chosen) and lowers p(rejected), p = exp(mean token log-probability) (paper section 2.4.3).
 
     Takes what `DPOTrainer` takes, with a loaded model, a `SimPERConfig` and a dataset of token ids: pairs as TRL's own
@@ -43,7 +44,7 @@ class SimPERTrainer(GuardedTrainer, WholeCheckpoints, DPOTrainer):
     Overridden upstream hooks: `_prepare_dataset` (the ids are what was sampled, text is never tokenised again),
     `_set_signature_columns_if_needed` (to keep our columns), `_precompute_ref_logps` (nothing to compute),
     `get_batch_samples` (the micro-batches), `compute_loss` (the objective), `log` (our means), and those of
-    `GuardedTrainer` and `WholeCheckpoints`.
+    `PlacedTrainer`, `GuardedTrainer` and `WholeCheckpoints`.
     """
 
     _name = "SimPER"

@@ -15,6 +15,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+BESIDES_ROLLOUTS_S = 1800  # that processes may wait for each other
+
+
 @dataclass
 class AGAPOConfig(GRPOConfig):
     """AGAPO (paper section 2.4.2). Every field of `GRPOConfig` that does not shape its loss keeps its meaning.
@@ -50,6 +53,7 @@ class AGAPOConfig(GRPOConfig):
         alarm_action: what an alarm does: `warn`, or `stop` the run.
         beta: what the KL to the reference is multiplied by; 0 loads no reference.
         num_generations: responses in a group, G in the paper.
+        ddp_timeout: seconds that processes wait for each other; at least `rollout_timeout_s` and half an hour.
         vllm_mode: where vLLM samples: `colocate`, in the trainer's process, or `server`.
         vllm_importance_sampling_correction: TRL's own correction; refused, as `importance_cap` is in its place.
     """
@@ -76,11 +80,14 @@ class AGAPOConfig(GRPOConfig):
 
     beta: float = field(default=0.01)
     num_generations: int = field(default=8)
+    ddp_timeout: int = field(default=1800)
     vllm_mode: str = field(default="colocate")
     # AGAPO carries the ratio to the sampling policy itself, from the forward pass that it needs anyway.
     vllm_importance_sampling_correction: bool = field(default=False)
 
     def __post_init__(self) -> None:
+        if self.rollout_timeout_s:  # the others wait within a collective, whose patience must not end first
+            self.ddp_timeout = max(self.ddp_timeout, int(self.rollout_timeout_s) + BESIDES_ROLLOUTS_S)
         super().__post_init__()
         for name in (
             "all_wrong_penalty",

@@ -15,6 +15,7 @@ from posttrain.errors import UserError
 from posttrain.inference.engine_process import EngineProcess, Job
 from posttrain.inference.policies import PolicySpec
 from posttrain.inference.weights_handover import write_weights
+from posttrain.placement import reshard
 from posttrain.recipe import ModelSection
 from posttrain.rl.pending import Batch, read_pending, write_pending
 from posttrain.rl.probe import Probe
@@ -169,6 +170,7 @@ class Lookahead(VLLMGeneration):
         if not numbers:
             return
         self._next = numbers.stop
+        reshard(self.model)  # the probe was a pass without gradients
         if self.process is None:
             for _ in self._iter_named_params():  # shards are gathered by all processes
                 pass

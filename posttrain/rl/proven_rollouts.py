@@ -4,6 +4,7 @@ import math
 import time
 from typing import Any
 
+from posttrain.placement import arithmetic_of
 from posttrain.rl.lookahead import schedule_of
 from posttrain.rl.rollout_checks import MAX_MISMATCH_KL, engine_at_work, require_age, require_agreement
 
@@ -65,7 +66,7 @@ class ProvenRollouts:
             self._record("rollout/lag_kl", kl)
 
     def _prove_sync(self, mismatch_kl: float) -> None:
-        limit = self.args.max_mismatch_kl or MAX_MISMATCH_KL[self.accelerator.unwrap_model(self.model).dtype]
+        limit = self.args.max_mismatch_kl or MAX_MISMATCH_KL[arithmetic_of(self)]
         self._record("rollout/mismatch_kl", mismatch_kl)
         self._record("rollout/weights_in_sync", float(mismatch_kl <= limit))
         require_agreement(self.state.global_step, mismatch_kl, limit)

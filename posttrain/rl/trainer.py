@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 from trl import GRPOTrainer
+from trl.trainer import grpo_trainer
 from trl.trainer.utils import use_adapter
 
 from posttrain.errors import UserError
 from posttrain.guards import GuardedTrainer
+from posttrain.models.reference import placed_reference
 from posttrain.objectives import (
     AgapoAdvantages,
     GroupType,
@@ -22,6 +24,7 @@ from posttrain.objectives import (
     sequence_kl,
     truncated_importance_weights,
 )
+from posttrain.placement import PlacedTrainer
 from posttrain.rl.alarms import PolicyAlarms
 from posttrain.rl.backend import generation_backend
 from posttrain.rl.checkpoints import SaveBetweenRollouts
@@ -35,7 +38,7 @@ from posttrain.rl.scoring import CompletionScorer
 from posttrain.saving import WholeCheckpoints
 
 
-class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, ProvenRollouts, GRPOTrainer):
+class AGAPOTrainer(PlacedTrainer, GuardedTrainer, WholeCheckpoints, ProvenRollouts, GRPOTrainer):
     """Asymmetric sampling and global advantage policy optimisation (paper section 2.4.2).
 
     Takes what `GRPOTrainer` takes, with an `AGAPOConfig`; prompts are rendered text. The objective has no clip; dropped
@@ -45,8 +48,8 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, ProvenRollouts, GRPOTrainer
     Overridden upstream hooks: `_get_train_sampler` and `_run_epoch` (an order of its own for every epoch),
     `_tokenize_prompts` (rendered prompts already hold every special token), `_calculate_rewards` (keeps the rewards of
     all processes), `_prepare_inputs` (refill, advantages, micro-batches), `_compute_loss` (the objective),
-    `training_step` (its time), those of `GuardedTrainer`, `WholeCheckpoints` and `ProvenRollouts`, and the class of the
-    vLLM backend.
+    `training_step` (its time), those of `PlacedTrainer`, `GuardedTrainer`, `WholeCheckpoints` and `ProvenRollouts`, the
+    class of the vLLM backend, and how the reference model is placed.
 
     Attributes:
         order: of the prompts, as the trainer reads them; None: they come as a stream.
@@ -59,7 +62,7 @@ class AGAPOTrainer(GuardedTrainer, WholeCheckpoints, ProvenRollouts, GRPOTrainer
     _buffered_inputs: Any
 
     def __init__(self, *args: Any, on_rollouts: Callable[[Rollouts], None] | None = None, **kwargs: Any) -> None:
-        with generation_backend(kwargs["args"]):
+        with generation_backend(kwargs["args"]), placed_reference(grpo_trainer):
             super().__init__(*args, **kwargs)
         self._on_rollouts = on_rollouts
         self._outcome_index = self._find_outcome(self.args.outcome_reward)

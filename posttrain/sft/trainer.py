@@ -11,6 +11,7 @@ from posttrain.chat import MODES
 from posttrain.data.encode import IGNORED
 from posttrain.guards import GuardedTrainer
 from posttrain.models.head import TokenScorer
+from posttrain.placement import PlacedTrainer
 from posttrain.saving import WholeCheckpoints
 from posttrain.sft.collator import GROUPS, Collator
 from posttrain.sft.groups import Groups, evaluation_figures, training_figures
@@ -35,7 +36,7 @@ class _EvaluateAtEnd(TrainerCallback):
         control.should_evaluate |= state.global_step >= state.max_steps
 
 
-class UnifiedSFTTrainer(GuardedTrainer, WholeCheckpoints, SFTTrainer):
+class UnifiedSFTTrainer(PlacedTrainer, GuardedTrainer, WholeCheckpoints, SFTTrainer):
     """Trains reasoning and non-reasoning rows together (paper section 2.4.1), in the order that the mixer decided.
 
     Logs `loss/<mode>`, the trained tokens so far as `tokens/<mode>`, `tokens/ratio`, reasoning to non-reasoning, and
@@ -43,7 +44,7 @@ class UnifiedSFTTrainer(GuardedTrainer, WholeCheckpoints, SFTTrainer):
     `eval_loss` and `eval_loss/<mode>`, each a mean over tokens, whatever the batches.
 
     Overridden upstream hooks: `compute_loss` (to score trained tokens alone, and count them), `log` (to add the
-    metrics), and those of `GuardedTrainer` and `WholeCheckpoints`.
+    metrics), and those of `PlacedTrainer`, `GuardedTrainer` and `WholeCheckpoints`.
 
     Args:
         samples: what is trained.

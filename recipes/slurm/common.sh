@@ -4,6 +4,10 @@
 GPUS_PER_NODE=${GPUS_PER_NODE:-8}
 MASTER_PORT=${MASTER_PORT:-29500}
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-8}
+# Since Slurm 22.05 srun does not take this over from the job, and a task may get a single core.
+export SRUN_CPUS_PER_TASK=${SRUN_CPUS_PER_TASK:-${SLURM_CPUS_PER_TASK:-1}}
+# Seconds that a launcher gives its processes between TERM and KILL: they write a checkpoint in them. Its own are 30.
+export TORCH_ELASTIC_SHUTDOWN_TIMEOUT=${TORCH_ELASTIC_SHUTDOWN_TIMEOUT:-270}
 if [[ -n ${VENV:-} ]]; then source "$VENV/bin/activate"; fi
 
 # start_training NODES STAGE RECIPE [key=value ...]: a launcher on each node, which starts a process for each of its GPUs.

@@ -40,7 +40,6 @@ from posttrain.rl import AGAPOConfig, AGAPOTrainer  # noqa: E402
 from posttrain.terminal import say  # noqa: E402
 
 GROUPS, GROUP_SIZE, MICRO_BATCHES = 8, 8, 8
-MAX_TOKENS = 192
 VOCABULARY = 4096
 
 
@@ -52,7 +51,8 @@ class Workload:
     is_skewed: bool  # completion lengths: mean about 40 % of the maximum; else all at the maximum
     dead_groups: int  # all correct: no gradient under either objective
     beta: float
-    target: float
+    target: float | None  # of the ratio, on a CPU
+    max_tokens: int = 192  # of a response
 
 
 WORKLOADS = {
@@ -80,12 +80,13 @@ def store(workload: Workload, eos_id: int) -> Stored:
         for sample in range(GROUP_SIZE):
             share = min(1.0, 0.05 + rng.expovariate(1 / 0.37)) if workload.is_skewed else 1.0
             prompts.append(prompt)
-            completions.append([*rng.choices(range(10, VOCABULARY), k=max(2, int(share * MAX_TOKENS)) - 1), eos_id])
+            length = max(2, int(share * workload.max_tokens))
+            completions.append([*rng.choices(range(10, VOCABULARY), k=length - 1), eos_id])
             rewards.append(1.0 if group < workload.dead_groups else float(sample % 4 == group % 4))
     return Stored(prompts, completions, rewards)
 
 
-def make_trainer(kind: str, folder: Path, workload: Workload) -> Any:
+def make_trainer(kind: str, folder: Path, workload: Workload, device: str = "cpu", dtype: str = "float32") -> Any:
     """`kind` is "trl" or "agapo"; what both know has the same value in both."""
     from transformers import AutoTokenizer
 
@@ -96,17 +97,17 @@ def make_trainer(kind: str, folder: Path, workload: Workload) -> Any:
         "per_device_train_batch_size": GROUPS * GROUP_SIZE // MICRO_BATCHES,
         "gradient_accumulation_steps": MICRO_BATCHES,
         "num_generations": GROUP_SIZE,
-        "max_completion_length": MAX_TOKENS,
+        "max_completion_length": workload.max_tokens,
         "beta": workload.beta,
         "learning_rate": 0.0,  # every step does the same work
-        "use_cpu": True,
-        "bf16": False,
+        "use_cpu": device == "cpu",
+        "bf16": dtype == "bfloat16",
         "gradient_checkpointing": False,
         "report_to": [],
         "use_vllm": False,
     }
     common = {
-        "model": AutoModelForCausalLM.from_pretrained(folder, dtype="float32"),
+        "model": AutoModelForCausalLM.from_pretrained(folder, dtype=dtype),
         "reward_funcs": [lambda completion_ids, **_: stored.rewards],
         "train_dataset": Dataset.from_list([{"prompt": f"group {index}"} for index in range(GROUPS)]),
         "processing_class": tokenizer,
@@ -138,15 +139,24 @@ def accumulate(trainer: Any) -> None:
 
 def step(trainer: Any) -> float:
     """Seconds of one update."""
+    device = trainer.accelerator.device.type
+    synchronize(device)
     began = time.perf_counter()
     accumulate(trainer)
     trainer.optimizer.step()
+    synchronize(device)
     return time.perf_counter() - began
+
+
+def synchronize(device: str) -> None:
+    """Wait for what a GPU has been asked for."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def gradient(trainer: Any) -> torch.Tensor:
     accumulate(trainer)
-    return torch.cat([parameter.grad.flatten() for parameter in trainer.model.parameters()])
+    return torch.cat([parameter.grad.flatten().float() for parameter in trainer.model.parameters()])
 
 
 def difference(ours: torch.Tensor, theirs: torch.Tensor) -> float:
@@ -218,11 +228,14 @@ def main() -> None:
         folder = Path(name)
         save_model(folder)
         for letter in args.workloads:
-            _compare(letter, WORKLOADS[letter], folder, args.rounds)
+            compare(letter, WORKLOADS[letter], folder, args.rounds)
 
 
-def _compare(letter: str, workload: Workload, folder: Path, rounds: int) -> None:
-    trainers = {kind: make_trainer(kind, folder, workload) for kind in ("trl", "agapo")}
+def compare(
+    letter: str, workload: Workload, folder: Path, rounds: int, *, device: str = "cpu", dtype: str = "float32"
+) -> None:
+    """Both trainers in turn, after a step that warms them up."""
+    trainers = {kind: make_trainer(kind, folder, workload, device, dtype) for kind in ("trl", "agapo")}
     run: Callable[[str], float] = lambda kind: step(trainers[kind])  # noqa: E731
     for kind in trainers:
         run(kind)  # warms up
@@ -231,8 +244,8 @@ def _compare(letter: str, workload: Workload, folder: Path, rounds: int) -> None
     theirs, ours = (statistics.median(column) for column in zip(*times, strict=True))
     say(
         f"({letter}) {workload.what}: trl {theirs:.2f} s, agapo {ours:.2f} s, "
-        f"[bold]{statistics.median(ratios):.2f}x[/bold] ({min(ratios):.2f} to {max(ratios):.2f}; "
-        f"target {workload.target}x)"
+        f"[bold]{statistics.median(ratios):.2f}x[/bold] ({min(ratios):.2f} to {max(ratios):.2f}"
+        f"{f'; target {workload.target}x' if workload.target else ''})"
     )
     if not workload.dead_groups:
         apart = difference(gradient(trainers["agapo"]), gradient(trainers["trl"]))

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from torch.distributed.launcher.api import LaunchConfig
 
 PROJECT = Path(__file__).parents[2]
 RECIPE = "recipes/exaone-4.0-32b/rl.yaml"
@@ -32,6 +33,7 @@ import json, os, signal, subprocess, sys, time
 from pathlib import Path
 words, log = sys.argv[1:], Path(os.environ["CALLS"])
 call = {{"program": Path(sys.argv[0]).name, "words": words, "rank": os.environ.get("SLURM_PROCID")}}
+call["variables"] = dict(os.environ)
 with log.open("a") as file:
     file.write(json.dumps(call) + "\\n")
 
@@ -98,6 +100,28 @@ def test_rl_samples_on_the_last_node_and_trains_on_the_others(environment: dict[
     assert [call["rank"] for call in launched] == ["0", "1"]
     assert "--num_machines 2 --num_processes 16" in " ".join(launched[0]["words"])  # type: ignore[arg-type]
     assert "trainer.vllm_server_base_url=http://n3:8000" in launched[0]["words"]  # type: ignore[operator]
+
+
+def test_port_of_the_server_is_not_vllms_own_variable(environment: dict[str, str]) -> None:
+    variables = {**environment, "ENDS_WITH": "0", "ROLLOUT_PORT": "9000", "VLLM_PORT": "7000"}
+    assert submit(variables, "rl.sbatch", RECIPE).returncode == 0
+    [server] = calls(environment, "trl")
+    assert server["words"][server["words"].index("--port") + 1] == "9000"  # type: ignore[attr-defined, index]
+
+
+def test_tasks_get_the_cores_of_the_job_and_time_to_write_a_checkpoint(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit({**environment, "ENDS_WITH": "0", "SLURM_CPUS_PER_TASK": "64"}, "train.sbatch", "sft", "recipes/x.yaml")
+    launched = calls(environment, "accelerate")
+    assert launched
+    for call in launched:
+        variables: dict[str, str] = call["variables"]  # type: ignore[assignment]
+        assert variables["SRUN_CPUS_PER_TASK"] == "64"
+        monkeypatch.setenv("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", variables["TORCH_ELASTIC_SHUTDOWN_TIMEOUT"])
+        patience = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=1).shutdown_timeout
+        assert patience is not None
+        assert 200 < patience < 300  # Slurm tells the job five minutes before the end
 
 
 def test_job_fails_as_its_training_does(environment: dict[str, str]) -> None:

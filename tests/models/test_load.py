@@ -257,3 +257,9 @@ def test_configuration_is_read_without_the_weights(copy: Path, tiny_shape: Any) 
     (copy / "model.safetensors").unlink()
     config = read_config(section(copy))
     assert config.max_position_embeddings == replace(tiny_shape).max_position_embeddings
+
+
+@pytest.mark.skipif(find_spec("flash_attn") is not None, reason="flash-attn is installed")
+def test_attention_that_is_not_installed_is_refused_in_a_line(model_folder: Path, tokenizer: Any) -> None:
+    with pytest.raises(UserError, match=r"no model could be loaded from .*FlashAttention2 .* installed"):
+        load_model(section(model_folder, dtype="bfloat16", attn_implementation="flash_attention_2"), tokenizer)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 from transformers import Exaone4Config, Exaone4ForCausalLM
+from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from trl.trainer.utils import add_fused_lm_head
 
 from posttrain.models.attention import SEGMENTS, Segment
@@ -52,6 +53,16 @@ def test_packed_responses_score_as_each_alone(attention: str, share_prompt: bool
     scored = TokenScorer(model).score(model, row.positions_N, row.targets_N, **row.packed.model_inputs())
     expected = [alone(model, prompt, torch.tensor(response)) for prompt, responses in GROUPS for response in responses]
     torch.testing.assert_close(scored.logps_N, torch.cat(expected), rtol=0, atol=1e-5)
+
+
+def test_kernels_for_gpus_are_told_the_bounds_as_trl_tells_them() -> None:
+    rows = [[5, 6, 7], [8, 9], [10, 11, 12, 13]]
+    theirs = DataCollatorForLanguageModeling(pad_token_id=0, padding_free=True)([{"input_ids": row} for row in rows])
+    ours = pack(rows).model_inputs()
+    for name in ("cu_seq_lens_q", "cu_seq_lens_k", "position_ids"):
+        assert ours[name].tolist() == theirs[name].tolist()
+        assert ours[name].dtype == theirs[name].dtype
+    assert (ours["max_length_q"], ours["max_length_k"]) == (theirs["max_length_q"], theirs["max_length_k"])
 
 
 def test_only_our_attention_can_share_prompts() -> None:
