@@ -50,11 +50,13 @@ class Lookahead(VLLMGeneration):
 
     Attributes:
         schedule: to be set before the first generation.
+        score: log-probabilities at temperature 1 that the trainer gives a completion after its prompt; likewise.
         taken: the batch that was given last.
         process: the engine's; None where another process of ours has it.
     """
 
     schedule: Schedule
+    score: Callable[[list[int], list[int]], list[float]]
     taken: Batch
 
     def __init__(self, *args: Any, engine: Literal["vllm", "transformers"], **kwargs: Any) -> None:
@@ -160,8 +162,7 @@ class Lookahead(VLLMGeneration):
     def _probe(self, num_generations: int) -> Probe:
         """The first response to each of the first prompts of the batch that is about to be trained on."""
         completions_ids = [completion.token_ids for completion in self.taken.completions[::num_generations]]
-        with self.accelerator.autocast():
-            return Probe.of(self.model, self.taken.prompts_ids, completions_ids)
+        return Probe.of(self.score, self.taken.prompts_ids, completions_ids)
 
     def _hand(self, last: int, num_generations: int, probe: Probe | None) -> None:
         """Ask for the batches that nobody was asked for yet, up to the `last` one; with the weights as they are now."""

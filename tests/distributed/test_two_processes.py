@@ -29,6 +29,7 @@ RunOf = Callable[[str, str], Path]  # of a sharding and a name in RUNS
 HALF_OF_4 = "trainer.per_device_train_batch_size=2"
 NOT_TWICE = "trainer.gradient_accumulation_steps=1"
 ADAPTERS = ("lora={r: 4, target_modules: all-linear}", "trainer.learning_rate=1e-2")
+AHEAD = ("trainer.staleness=1", "trainer.num_iterations=1", 'rewards=[{use: "even:even_text"}]')
 SAVING = ("trainer.save_strategy=steps", "trainer.save_steps=2", "trainer.save_total_limit=3")
 
 # What is run, and how each of two processes takes half of its batch.
@@ -38,6 +39,8 @@ RUNS: dict[str, tuple[tuple[str, ...], str]] = {
     "packs": (("sft", "packs.yaml"), NOT_TWICE),
     "rl": (("rl", "rl.yaml"), NOT_TWICE),
     "rl-adapters": (("rl", "rl.yaml", *ADAPTERS), NOT_TWICE),
+    "ahead": (("rl", "rl.yaml", *AHEAD), NOT_TWICE),
+    "ahead-adapters": (("rl", "rl.yaml", *AHEAD, *ADAPTERS), NOT_TWICE),
     "pref": (("pref", "pref.yaml"), HALF_OF_4),
     "pref-adapters": (("pref", "pref.yaml", *ADAPTERS), HALF_OF_4),
 }
@@ -96,6 +99,11 @@ def metrics(run: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def ranks(run: Path, what: str) -> list[Any]:
+    """What each process of an RL run noted, in the order of the ranks."""
+    return [json.loads(file.read_text())[what] for file in sorted(run.glob("rank-*.json"))]
+
+
 def assert_same_model(run: Path, alone: Path, start: Path) -> None:
     got, expected, before = weights(run / "model"), weights(alone / "model"), weights(start)
     assert (expected - before).abs().max() > 100 * TOLERANCE  # it has learnt something
@@ -121,6 +129,7 @@ PACK_METRICS = (
     *(f"{what}/reasoning/{domain}" for what in ("loss", "tokens", "eval_loss") for domain in DOMAINS),
 )
 GROUPS = ("groups/all_correct", "groups/mixed", "groups/all_wrong")
+AHEAD_METRICS = ("reward", *GROUPS, "grad_norm", "rollout/staleness", "rollout/lag_kl", "rollout/ess")
 RL_METRICS = ("reward", "outcome", *GROUPS, "advantage/std", "grad_norm")
 PREF_METRICS = (
     *("loss", "grad_norm", "prob/chosen", "prob/rejected", "ordering_accuracy", "length/chosen", "length/rejected"),
@@ -165,6 +174,45 @@ def test_rl_judges_groups_over_the_whole_batch_and_ends_at_the_same_weights(
     # A mean over micro-batches; no response of the first batch is dropped, so they weigh the same however they are cut.
     assert metrics(run)[1]["kl"] == pytest.approx(metrics(alone)[1]["kl"], rel=1e-4)
     assert_same_model(run, alone, model_folder)
+
+
+@pytest.mark.parametrize("sharding", SHARDINGS)
+@pytest.mark.parametrize("trained", ["ahead", "ahead-adapters"])
+def test_rollouts_sampled_ahead_for_both_processes_are_those_of_one_and_end_at_the_same_weights(
+    trained: str, sharding: str, run_of: RunOf, model_folder: Path
+) -> None:
+    run, alone = run_of(sharding, trained), run_of("alone", trained)
+    (given_alone,), given = ranks(alone, "given"), ranks(run, "given")
+    assert len(given) == 2
+    for batch, *halves in zip(given_alone, *given, strict=True):
+        assert [half["step"] for half in halves] == [batch["step"]] * 2
+        assert [half["version"] for half in halves] == [max(0, batch["step"] - 1)] * 2
+        assert halves[0]["completions"] + halves[1]["completions"] == batch["completions"]
+    assert_same_metrics(run, alone, AHEAD_METRICS)
+    assert_same_model(run, alone, model_folder)
+
+
+@pytest.mark.parametrize("sharding", ["alone", *SHARDINGS])
+@pytest.mark.parametrize("trained", ["ahead", "ahead-adapters"])
+def test_engine_in_a_process_of_its_own_has_gathered_and_merged_weights_at_every_version(
+    trained: str, sharding: str, run_of: RunOf
+) -> None:
+    """Shards would not load; without its adapters the engine would be off by more than a lag of one update."""
+    _, one, *later = metrics(run_of(sharding, trained))
+    assert "rollout/mismatch_kl" not in one  # the weights of the batch before
+    assert [line["rollout/weights_in_sync"] for line in later] == [1.0, 1.0]
+    assert max(line["rollout/mismatch_kl"] for line in later) < 1e-9
+    assert min(line["rollout/lag_kl"] for line in later) > 1e-5
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "zero2"])
+@pytest.mark.parametrize("trained", ["ahead", "ahead-adapters"])
+def test_both_processes_hold_the_same_bits_after_weights_went_to_the_engine(
+    trained: str, sharding: str, run_of: RunOf
+) -> None:
+    """Only one of them hands the weights over; adapters are merged into them for that."""
+    one, other = ranks(run_of(sharding, trained), "weights")
+    assert one == other
 
 
 @pytest.mark.parametrize("sharding", SHARDINGS)
