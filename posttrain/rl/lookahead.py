@@ -9,13 +9,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from trl.generation.vllm_generation import VLLMGeneration
-
 from posttrain.errors import UserError
 from posttrain.inference.engine_process import EngineProcess, Job
 from posttrain.inference.policies import PolicySpec
 from posttrain.inference.weights_handover import write_weights
 from posttrain.recipe import ModelSection
+from posttrain.rl.handed_weights import HandedWeights
 from posttrain.rl.pending import Batch, read_pending, write_pending
 from posttrain.rl.probe import Probe
 from posttrain.rl.prompt_order import prompts_of_batch
@@ -40,13 +39,14 @@ class Schedule(NamedTuple):
     seed: int
 
 
-class Lookahead(VLLMGeneration):
+class Lookahead(HandedWeights):
     """Stands where TRL's vLLM backend would, and gives what was sampled ahead.
 
     The engine proves for every version of the weights that it holds them: it answers with their fingerprint, and scores
     a few responses that the trainer has scored with the same weights. Of several processes the main one has the engine.
 
-    Overridden upstream hooks: `_init_vllm`, `sync_weights` (nothing: weights go with the prompts) and `generate`.
+    Overridden upstream hooks: those of `HandedWeights`, `_init_vllm`, `sync_weights` (nothing: weights go with the
+    prompts) and `generate`.
 
     Attributes:
         schedule: to be set before the first generation.
