@@ -40,12 +40,15 @@ RUNS: dict[str, tuple[tuple[str, ...], str]] = {
     "rl": (("rl", "rl.yaml"), NOT_TWICE),
     "rl-adapters": (("rl", "rl.yaml", *ADAPTERS), NOT_TWICE),
     "ahead": (("rl", "rl.yaml", *AHEAD), NOT_TWICE),
-    "ahead-adapters": (("rl", "rl.yaml", *AHEAD, *ADAPTERS), NOT_TWICE),
+    "ahead-adapters": (("rl", "rl.yaml", *AHEAD, *ADAPTERS, *SAVING), NOT_TWICE),
     "pref": (("pref", "pref.yaml"), HALF_OF_4),
     "pref-adapters": (("pref", "pref.yaml", *ADAPTERS), HALF_OF_4),
 }
-# Rows are read by worker processes.
-KILLED = ("sft", "sft.yaml", HALF_OF_4, "trainer.dataloader_num_workers=1", *SAVING)
+# What is killed and resumed: rows are read by worker processes; rollouts are on their way at the kill.
+KILLED = {
+    "workers": ("sft", "sft.yaml", HALF_OF_4, "trainer.dataloader_num_workers=1", *SAVING),
+    "ahead-adapters": (*RUNS["ahead-adapters"][0], NOT_TWICE),
+}
 
 # float32 sums in another order; the weights themselves are about 0.1 and an update moves them by 1e-3 a step.
 TOLERANCE = 1e-5
@@ -73,7 +76,7 @@ def run_of(launch: Launch, workplace: Path) -> RunOf:
         if sharding == "alone":
             return [[*words, f"run={name}-alone"] for name, (words, _) in reversed(RUNS.items())]
         shared = [[*words, half, f"run={name}-{sharding}"] for name, (words, half) in RUNS.items()]
-        return [*shared, [*KILLED, f"run=killed-{sharding}"]]
+        return [*shared, [*KILLED["workers"], f"run=workers-{sharding}"]]
 
     @cache
     def launched(sharding: str) -> str:
@@ -84,6 +87,45 @@ def run_of(launch: Launch, workplace: Path) -> RunOf:
         assert manifest.is_file(), said
         assert json.loads(manifest.read_text())["status"] == "finished", said
         return manifest.parent
+
+    return run
+
+
+def leave_what_a_kill_leaves(run: Path, copy: Path) -> None:
+    """After step 2, of a run that was left alone."""
+    shutil.copytree(run, copy)
+    checkpoints = CheckpointFolder(copy / "checkpoints")
+    for later in (4, 6):
+        shutil.rmtree(checkpoints.of_step(later), ignore_errors=True)
+    assert checkpoints.newest() == (checkpoints.of_step(2), [])
+    shutil.rmtree(copy / "model")
+    manifest = copy / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "status": "running"}))
+
+
+@pytest.fixture(scope="module")
+def resumed(launch: Launch, run_of: RunOf) -> RunOf:
+    """A run as it ended after a kill, which is a copy: a checkpoint belongs to the folder that its recipe names."""
+
+    @cache
+    def launched(sharding: str) -> str:
+        runs = {name: run_of(sharding, name) for name in KILLED}
+        for run in runs.values():
+            leave_what_a_kill_leaves(run.rename(f"{run}-whole"), run)
+        said = launch(
+            LAUNCHERS[sharding], *([*KILLED[name], "--resume", f"run={run.name}"] for name, run in runs.items())
+        )
+        for run in runs.values():
+            run.rename(f"{run}-killed")
+            Path(f"{run}-whole").rename(run)
+        return said
+
+    def run(sharding: str, name: str) -> Path:
+        said, folder = launched(sharding), Path(f"{run_of(sharding, name)}-killed")
+        assert json.loads((folder / "manifest.json").read_text())["status"] == "finished", said
+        kept, left = (each / "checkpoints/checkpoint-2" for each in (folder, run_of(sharding, name)))
+        assert kept.stat().st_mtime_ns == left.stat().st_mtime_ns  # not made again
+        return folder
 
     return run
 
@@ -227,30 +269,27 @@ def test_preference_averages_over_the_pairs_of_both_processes_and_ends_at_the_sa
 
 @pytest.mark.parametrize("sharding", SHARDINGS)
 def test_sft_killed_in_both_processes_goes_on_at_the_next_row(
-    sharding: str, launch: Launch, run_of: RunOf, model_folder: Path
+    sharding: str, run_of: RunOf, resumed: RunOf, model_folder: Path
 ) -> None:
-    """What a kill after step 2 leaves is made of a run that was left alone."""
-    run = run_of(sharding, "killed")
-    uninterrupted, checkpoints = metrics(run), CheckpointFolder(run / "checkpoints")
-    for later in (4, 6):
-        shutil.rmtree(checkpoints.of_step(later))
-    assert checkpoints.newest() == (checkpoints.of_step(2), [])
-    written = checkpoints.of_step(2).stat().st_ino
-    shutil.rmtree(run / "model")
-    manifest = json.loads((run / "manifest.json").read_text())
-    (run / "manifest.json").write_text(json.dumps({**manifest, "status": "running"}))
-
-    said = launch(LAUNCHERS[sharding], [*KILLED, "--resume", f"run={run.name}"])
-    assert json.loads((run / "manifest.json").read_text())["status"] == "finished", said
-    assert checkpoints.of_step(2).stat().st_ino == written  # not made again
-    for line, other in zip(metrics(run), uninterrupted, strict=True):
+    run, uninterrupted = resumed(sharding, "workers"), run_of(sharding, "workers")
+    for line, other in zip(metrics(run), metrics(uninterrupted), strict=True):
         for name in ("step", "loss", "tokens/reasoning", "tokens/non_reasoning"):
             assert line[name] == other[name]
     assert_same_model(run, run_of("alone", "sft"), model_folder)
 
 
 @pytest.mark.parametrize("sharding", SHARDINGS)
-@pytest.mark.parametrize("trained", ["killed", "sft-adapters"])
+def test_rl_killed_in_both_processes_goes_on_with_the_rollouts_that_were_on_their_way(
+    sharding: str, run_of: RunOf, resumed: RunOf
+) -> None:
+    run, uninterrupted = resumed(sharding, "ahead-adapters"), run_of(sharding, "ahead-adapters")
+    assert ranks(run, "given") == [given[2:] for given in ranks(uninterrupted, "given")]
+    assert ranks(run, "weights") == ranks(uninterrupted, "weights")
+    assert torch.equal(weights(run / "model"), weights(uninterrupted / "model"))
+
+
+@pytest.mark.parametrize("sharding", SHARDINGS)
+@pytest.mark.parametrize("trained", ["workers", "sft-adapters"])
 def test_last_checkpoint_is_exported_as_the_model_of_its_run(
     trained: str, sharding: str, run_of: RunOf, tmp_path: Path
 ) -> None:
@@ -265,7 +304,7 @@ def test_last_checkpoint_is_exported_as_the_model_of_its_run(
 def test_shards_of_zero_without_gathered_weights_are_exported_as_the_model_of_their_run(
     sharding: str, run_of: RunOf, tmp_path: Path
 ) -> None:
-    run, shards = run_of(sharding, "killed"), tmp_path / "checkpoint-6"
+    run, shards = run_of(sharding, "workers"), tmp_path / "checkpoint-6"
     shutil.copytree(run / "checkpoints/checkpoint-6", shards)
     (shards / "model.safetensors").unlink()
     facts = read_seal(shards)
