@@ -11,9 +11,9 @@ from torch import Tensor
 def merged_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
     """A peft model's weights one at a time, the active adapters merged, by the names that they have without adapters.
 
-    The model stays as it is, bit for bit. peft's own way, `merge_adapter` and later `unmerge_adapter`, rounds the frozen
-    weights: after 200 updates a third of them were others (peft 0.21; in bfloat16 by 9e-4 of their size), and a run
-    that is resumed begins again with those of the model's folder.
+    The model stays as it is, bit for bit. peft's own way, `merge_adapter` and later `unmerge_adapter`, rounds the
+    frozen weights: after 200 updates a third of them were others (peft 0.21; in bfloat16 by 9e-4 of their size), and a
+    run that is resumed begins again with those of the model's folder.
     """
     base = model.get_base_model()
     for name, parameter in base.named_parameters():

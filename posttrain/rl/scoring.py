@@ -34,8 +34,8 @@ class CompletionScorer:
     def score_tokens(self, model: Any, prompt_ids: Sequence[int], token_ids: Sequence[int]) -> list[float]:
         """Log-probabilities at temperature 1 of the tokens that follow a prompt.
 
-        By the forward pass of the training: under ZeRO-3 any other, with the module of the head itself, leaves the order
-        of the shards in disarray, and the next backward pass fails (deepspeed 0.19).
+        By the forward pass of the training: one that calls the module of the head leaves ZeRO-3's order of the shards
+        in disarray, and the next backward pass fails (deepspeed 0.19).
         """
         ids_L = torch.tensor([*prompt_ids, *token_ids], device=model.device)
         positions_N = torch.arange(len(prompt_ids) - 1, len(ids_L) - 1, device=model.device)
