@@ -4,8 +4,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -14,6 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from posttrain.child_process import ending_of, start_child
 from posttrain.grading.broken import BrokenVerdict, Cause
 from posttrain.grading.grader import Graded, LoadedReward, combine
 from posttrain.recipe import RewardSpec
@@ -66,18 +65,10 @@ class WorkerProcess:
     """
 
     def __init__(self, specs: Sequence[RewardSpec], timeout_s: float) -> None:
-        ours, theirs = socket.socketpair()
+        self._process, ours = start_child("posttrain.grading.worker", {**os.environ, **dict.fromkeys(_ONE_THREAD, "1")})
         patience = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1e6))  # seconds and microseconds
         for option in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):  # a worker may stop within a message too
             ours.setsockopt(socket.SOL_SOCKET, option, patience)
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "posttrain.grading.worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # ^C stays with us, and what a reward has started can be killed with it
-                env={**os.environ, **dict.fromkeys(_ONE_THREAD, "1"), "PYTHONPATH": os.pathsep.join(sys.path)},
-            )
         self.connection = Connection(ours.detach())
         self.tasks: deque[Task] = deque()
         self.is_ready = False
@@ -120,8 +111,7 @@ class WorkerProcess:
         self.connection.close()
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        exit_code = self._process.wait()
-        return f"with exit code {exit_code}" if exit_code >= 0 else f"by {signal.Signals(-exit_code).name}"
+        return ending_of(self._process)
 
     def _send(self, message: object) -> None:
         with suppress(OSError):  # it is dead or stopped, as the next `receive` will tell

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 
-from posttrain.end_with_parent import end_with_parent
+from posttrain.child_process import end_with_parent
 from posttrain.errors import UserError
 from posttrain.grading.grader import Grader, Judgement
 from rewards.contract import Attempt

@@ -4,16 +4,14 @@ Jobs are done in the order in which they were handed. The process ends with ours
 """
 
 import os
-import signal
-import socket
 import subprocess
-import sys
 import weakref
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import send_handle
 from typing import Any, NamedTuple
 
+from posttrain.child_process import ending_of, start_child
 from posttrain.errors import UserError
 from posttrain.inference.free_gpu import free_gpu
 from posttrain.inference.policies import PolicySpec, SampledTokens
@@ -68,21 +66,13 @@ class EngineProcess:
     """
 
     def __init__(self, spec: PolicySpec) -> None:
-        ours, theirs = socket.socketpair()
         inherited = {
             name: value
             for name, value in os.environ.items()
             if name not in _NOT_ITS_OWN and not name.startswith(_LAUNCHERS)
         }
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "posttrain.inference.engine_worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # what vLLM prints is no output of ours
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # ^C stays with us
-                env={**inherited, **free_gpu(os.environ), "PYTHONPATH": os.pathsep.join(sys.path)},
-            )
+        environment = {**inherited, **free_gpu(os.environ)}
+        self._process, ours = start_child("posttrain.inference.engine_worker", environment)
         self.pid = self._process.pid
         self._connection = Connection(ours.detach())
         self._end = weakref.finalize(self, _end, self._process, self._connection)
@@ -128,9 +118,7 @@ class EngineProcess:
             return work(*args)
         except (EOFError, OSError) as error:
             self.close()
-            code = self._process.returncode
-            how = f"with exit code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-            raise RuntimeError(f"its process has ended {how}") from error
+            raise RuntimeError(f"its process has ended {ending_of(self._process)}") from error
 
 
 def _end(process: subprocess.Popen[bytes], connection: Connection) -> None:

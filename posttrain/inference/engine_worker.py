@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from queue import SimpleQueue
 
-from posttrain.end_with_parent import end_with_parent
+from posttrain.child_process import end_with_parent
 from posttrain.environment import prepare_environment
 
 

@@ -1,6 +1,5 @@
 """Log-probabilities of chosen tokens, with the language-model head applied nowhere else."""
 
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -37,18 +36,21 @@ class TokenScorer:
         self._positions_N: Tensor | None = None
         self._causal_lm.base_model.register_forward_hook(self._keep_chosen_positions)
 
-    def score(self, model: Any, positions_N: Tensor, targets_N: Tensor, **inputs: Any) -> Scored:
+    def score(
+        self, model: Any, positions_N: Tensor, targets_N: Tensor, *, temperature: float | None = None, **inputs: Any
+    ) -> Scored:
         """Log-probabilities of the tokens `targets_N`, each predicted at its place in `positions_N`.
 
         Args:
             model: The wrapped model that training calls, so that the wrapper's hooks run.
             positions_N: Places in the rows laid one behind the other; a place may predict several tokens.
             targets_N: The tokens.
+            temperature: That of the softmax; None: what the head was given when it was added.
             inputs: The forward's other arguments, `input_ids` among them.
         """
         self._positions_N = positions_N
         try:
-            with self._head():
+            with replaced(trl_utils, "_ChunkedLogProbFunction", self._head(temperature)):
                 outputs = model(**inputs, shift_labels=targets_N[None], fused_lm_head=True)
         finally:
             self._positions_N = None
@@ -59,12 +61,22 @@ class TokenScorer:
             output.last_hidden_state = output.last_hidden_state.flatten(0, 1)[self._positions_N][None]
         return output
 
-    def _head(self) -> Any:
+    def _head(self, temperature: float | None) -> Any:
         """Upstream's on Triton devices, and where weights are sharded: it gathers them again for the backward pass."""
         weight = self._causal_lm.get_output_embeddings().weight
-        if weight.device.type != "cpu" or type(weight) is not torch.nn.Parameter or hasattr(weight, "ds_id"):
-            return nullcontext()
-        return replaced(trl_utils, "_ChunkedLogProbFunction", WholeRowHead)
+        is_whole = type(weight) is torch.nn.Parameter and not hasattr(weight, "ds_id")
+        head = WholeRowHead if weight.device.type == "cpu" and is_whole else ChunkedLogProbFunction
+        return head if temperature is None else _AtTemperature(head, temperature)
+
+
+class _AtTemperature(NamedTuple):
+    """A head whose model was given another temperature."""
+
+    head: Any
+    temperature: float
+
+    def apply(self, hidden: Tensor, weight: Tensor, bias: Any, targets: Tensor, _: float, *rest: Any) -> Any:
+        return self.head.apply(hidden, weight, bias, targets, self.temperature, *rest)
 
 
 class WholeRowHead:

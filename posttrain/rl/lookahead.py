@@ -9,14 +9,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from trl.generation.vllm_generation import VLLMGeneration
-
 from posttrain.errors import UserError
 from posttrain.inference.engine_process import EngineProcess, Job
 from posttrain.inference.policies import PolicySpec
 from posttrain.inference.weights_handover import write_weights
 from posttrain.placement import reshard
 from posttrain.recipe import ModelSection
+from posttrain.rl.handed_weights import HandedWeights
 from posttrain.rl.pending import Batch, read_pending, write_pending
 from posttrain.rl.probe import Probe
 from posttrain.rl.prompt_order import prompts_of_batch
@@ -41,21 +40,24 @@ class Schedule(NamedTuple):
     seed: int
 
 
-class Lookahead(VLLMGeneration):
+class Lookahead(HandedWeights):
     """Stands where TRL's vLLM backend would, and gives what was sampled ahead.
 
     The engine proves for every version of the weights that it holds them: it answers with their fingerprint, and scores
     a few responses that the trainer has scored with the same weights. Of several processes the main one has the engine.
 
-    Overridden upstream hooks: `_init_vllm`, `sync_weights` (nothing: weights go with the prompts) and `generate`.
+    Overridden upstream hooks: those of `HandedWeights`, `_init_vllm`, `sync_weights` (nothing: weights go with the
+    prompts) and `generate`.
 
     Attributes:
         schedule: to be set before the first generation.
+        score: log-probabilities at temperature 1 that the trainer gives a completion after its prompt; likewise.
         taken: the batch that was given last.
         process: the engine's; None where another process of ours has it.
     """
 
     schedule: Schedule
+    score: Callable[[list[int], list[int]], list[float]]
     taken: Batch
 
     def __init__(self, *args: Any, engine: Literal["vllm", "transformers"], **kwargs: Any) -> None:
@@ -161,8 +163,7 @@ class Lookahead(VLLMGeneration):
     def _probe(self, num_generations: int) -> Probe:
         """The first response to each of the first prompts of the batch that is about to be trained on."""
         completions_ids = [completion.token_ids for completion in self.taken.completions[::num_generations]]
-        with self.accelerator.autocast():
-            return Probe.of(self.model, self.taken.prompts_ids, completions_ids)
+        return Probe.of(self.score, self.taken.prompts_ids, completions_ids)
 
     def _hand(self, last: int, num_generations: int, probe: Probe | None) -> None:
         """Ask for the batches that nobody was asked for yet, up to the `last` one; with the weights as they are now."""

@@ -1,11 +1,10 @@
 """The proof that an engine is the trainer's policy: both score the same tokens with the same weights."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Self
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Self
 
 import torch
 
-from posttrain.inference.policies import score_tokens
 from posttrain.objectives import kl_k3
 
 RESPONSES, TOKENS = 4, 256  # so many responses, and so much of each
@@ -23,10 +22,21 @@ class Probe(NamedTuple):
     logps: list[list[float]]
 
     @classmethod
-    def of(cls, model: Any, prompts_ids: Sequence[list[int]], completions_ids: Sequence[list[int]]) -> Self:
-        """Score the first of these responses with a model, as it is now."""
+    def of(
+        cls,
+        score: Callable[[list[int], list[int]], list[float]],
+        prompts_ids: Sequence[list[int]],
+        completions_ids: Sequence[list[int]],
+    ) -> Self:
+        """Score the first of these responses.
+
+        Args:
+            score: log-probabilities at temperature 1 of a completion after its prompt.
+            prompts_ids: one a response.
+            completions_ids: likewise.
+        """
         pairs = [*zip(prompts_ids, (ids[:TOKENS] for ids in completions_ids), strict=True)][:RESPONSES]
-        return cls([prompt + ids for prompt, ids in pairs], [score_tokens(model, prompt, ids) for prompt, ids in pairs])
+        return cls([prompt + ids for prompt, ids in pairs], [score(prompt, ids) for prompt, ids in pairs])
 
     def mismatch_kl(self, engine_logps: Sequence[Sequence[float]]) -> float:
         """Mean k3 over the tokens, in nats.

@@ -23,6 +23,7 @@ class ProvenRollouts:
     use_vllm: bool
     vllm_generation: Any
     _metrics: Any
+    _score_tokens: Any
     _generation = 0  # of the current step: 0, then one for each refill
     _rollout_step = -1  # optimizer step at which the current rollouts were asked for
 
@@ -36,7 +37,7 @@ class ProvenRollouts:
         if self.use_vllm:
             self.vllm_generation.begin(step, seed=(self.args.seed, step, self._generation))
         if self.args.staleness:
-            self.vllm_generation.schedule = schedule_of(self)
+            self.vllm_generation.schedule, self.vllm_generation.score = schedule_of(self), self._score_tokens
         with engine_at_work(step, self.args.rollout_timeout_s):
             output = super()._generate_single_turn(prompt_ids, *args, **kwargs)  # type: ignore[misc]
         require_age(step, self.weights_version, most=self.args.staleness * self.args.steps_per_batch)

@@ -6,15 +6,15 @@ from functools import partial
 from typing import Any
 
 from trl.generation import vllm_generation
-from trl.generation.vllm_generation import VLLMGeneration
 
 from posttrain.inference.engine import sample_seed
 from posttrain.inference.vllm_weights import cpu_options, load_weights
 from posttrain.models.patching import replaced
+from posttrain.rl.handed_weights import HandedWeights
 from posttrain.rl.rollout_server import RolloutServer
 
 
-class SyncedVLLM(VLLMGeneration):
+class SyncedVLLM(HandedWeights):
     """Engine whose weights are the trainer's after every sync, on GPU and on CPU.
 
     Upstream passes no dtype, so vLLM would run a float32 model in bfloat16; and on CPU vLLM repacks the weights of its
@@ -22,8 +22,8 @@ class SyncedVLLM(VLLMGeneration):
     seeds the engine once, so that a resumed run samples the first steps' randomness again; here every request of a
     colocated engine has a seed of its own. A server is talked to by `RolloutServer`.
 
-    Overridden upstream hooks: `_init_vllm` (the engine's options, the server's client), `sync_weights` (the version;
-    colocated on CPU).
+    Overridden upstream hooks: those of `HandedWeights`, `_init_vllm` (the engine's options, the server's client),
+    `sync_weights` (the version; colocated on CPU).
 
     Args:
         timeout_s: that a request to a server may take; None: no limit.

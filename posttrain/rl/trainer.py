@@ -268,6 +268,10 @@ class AGAPOTrainer(PlacedTrainer, GuardedTrainer, WholeCheckpoints, ProvenRollou
         with self.accelerator.autocast():
             return scorer.score(model, batch)
 
+    def _score_tokens(self, prompt_ids: list[int], token_ids: list[int]) -> list[float]:
+        with self.accelerator.autocast():
+            return self._policy_scorer.score_tokens(self.model, prompt_ids, token_ids)
+
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
         """Upstream's; its time without the rollouts is logged."""
         began, self._rollout_seconds = time.perf_counter(), 0.0

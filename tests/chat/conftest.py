@@ -1,4 +1,4 @@
-"""Tokenizers of several families: the same vocabulary, the end of a turn as each family writes it."""
+"""Tokenizers of several families: the same vocabulary, the end of a turn as each family writes it; and small rows."""
 
 from collections.abc import Callable
 from copy import copy
@@ -7,11 +7,17 @@ from typing import Any
 
 import pytest
 
-from posttrain.chat import read_template
+from posttrain.chat import Mode, read_template, render_for_training
 from posttrain.models.tokenizer import TURN_END, train_tokenizer
 
 Family = Callable[[str], Any]
 FAMILIES = ("exaone4", "qwen3", "chatml", "smollm2_shape", "smollm3_shape")
+
+BOTH = ("reasoning", "non_reasoning")
+DIRECT = ("non_reasoning",)
+QUESTION = {"role": "user", "content": "What is 4+7?"}
+THOUGHT = {"role": "assistant", "content": "It is 11.", "reasoning_content": "4+7=11"}
+REPLY = {"role": "assistant", "content": "It is 11."}
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +37,12 @@ def family() -> Family:
         return tokenizer
 
     return with_template
+
+
+def row(mode: Mode) -> list[dict[str, Any]]:
+    return [QUESTION, THOUGHT if mode == "reasoning" else REPLY]
+
+
+def trained_text(tokenizer: Any, messages: list[dict[str, Any]], mode: Mode) -> str:
+    ids, trained = render_for_training(tokenizer, messages, mode)
+    return str(tokenizer.decode([token for token, is_trained in zip(ids, trained, strict=True) if is_trained]))

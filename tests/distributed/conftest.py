@@ -107,6 +107,11 @@ from rewards.contract import Verdict
 def even(attempt):
     is_even = attempt.num_tokens % 2 == 0
     return Verdict(score=float(is_even), outcome=is_even)
+
+
+def even_text(attempt):
+    is_even = len((attempt.thinking or "") + attempt.answer) % 2 == 0
+    return Verdict(score=float(is_even), outcome=is_even)
 """
 
 

@@ -53,9 +53,12 @@ class Watched:
 
 @pytest.fixture(scope="module")
 def ahead(tied_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    """Seven batches, three an epoch, of a tied model, each sampled with the weights before the last update."""
+    """Seven batches, three an epoch, of a tied model, each sampled with the weights before the last update.
+
+    The temperature is not 1, as which both sides score the probe.
+    """
     output = tmp_path_factory.mktemp("ahead")
-    watched = Watched(tied_model_folder, output, staleness=1, max_steps=7, weight_decay=0.0)
+    watched = Watched(tied_model_folder, output, staleness=1, max_steps=7, weight_decay=0.0, temperature=0.9)
     yield watched
     watched.trainer.vllm_generation.close()
 
