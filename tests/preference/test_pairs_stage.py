@@ -11,11 +11,12 @@ import pytest
 
 from posttrain.chat import origin_of
 from posttrain.errors import UserError
-from posttrain.grading import GradingPool
+from posttrain.grading import Graded, GradingPool
 from posttrain.inference import Completion, sampling
 from posttrain.models.load import load_tokenizer
 from posttrain.preference.pair_files import read_pairs, write_pairs
-from posttrain.preference.pairs_stage import draw_reused, run_stage
+from posttrain.preference.pairs import Sample
+from posttrain.preference.pairs_stage import build_pairs, draw_reused, run_stage
 from posttrain.recipe import (
     Decoding,
     EngineSection,
@@ -26,6 +27,7 @@ from posttrain.recipe import (
     RewardSpec,
 )
 from posttrain.recipe.sections import DataSection, Source
+from rewards.contract import make_attempt
 from tests.rewards.judge_server import BROKEN, says, serve
 
 MATH = RewardSpec(use="rewards.math_answer:math_answer")
@@ -118,6 +120,7 @@ def test_stage_1_writes_the_ids_that_were_sampled(tmp_path, model_folder, script
         assert (pair["mode"], pair["language"], pair["reused"]) == ("reasoning", "en", False)
         assert pair["chosen_outcome"] is True
         assert pair["rejected_outcome"] is (pair["reason"] == "longer")
+    assert len({pair["rejected_text"] for pair in pairs}) > 1  # the draws of each query are its own
     assert engine.is_closed
 
     samples = pq.read_table(tmp_path / "run" / "samples.parquet").to_pylist()
@@ -240,6 +243,32 @@ def sampled(tmp_path, model_folder, scripted):
 def no_engine(monkeypatch, sampled):
     monkeypatch.setattr(sampling, "open_engine", lambda *_: pytest.fail("sampled again"))
     return replace(sampled, run=f"{sampled.run}-again", samples=sampled.run)
+
+
+@pytest.mark.parametrize(
+    ("setting", "rejected"),
+    [
+        ({}, [[2], [3], [4], [5]]),
+        ({"min_correct_share": 0.9}, [[4], [5]]),
+        ({"min_length_ratio": 7.0}, [[3], [4], [5]]),
+        ({"pairs_per_query": 2, "rejected_order": "longer_first", "rejected_draw": "longest"}, [[3, 2]]),
+        ({"rejected_order": "wrong_first"}, [[4], [5]]),
+        ({"rejected_order": "wrong_first", "rejected_draw": "longest"}, [[5]]),
+        ({"rejected_order": "wrong_first", "refuse_longer_chosen": True}, [[5]]),
+    ],
+)
+def test_every_setting_of_stage_1_reaches_its_builder(setting, rejected):
+    """Right: 10 (the shortest), 10, 60 and 90 tokens; wrong: 5 and 12."""
+    samples = [
+        Sample((number,) * length, make_attempt(f"{number}", {}), Graded(float(is_right), is_right, {}))
+        for number, (length, is_right) in enumerate(
+            [(10, True), (10, True), (60, True), (90, True), (5, False), (12, False)]
+        )
+    ]
+    section = PairsSection(**{"builder": "shortest_correct", "min_correct_share": 0.5} | setting)
+    outcomes = [build_pairs(section, samples, f"0/{query}") for query in range(40)]
+    found = {tuple(pair.rejected for pair in outcome.pairs) for outcome in outcomes}
+    assert sorted(map(list, found)) == rejected
 
 
 def test_samples_say_what_they_are_and_what_they_came_from(sampled, model_folder):
