@@ -73,6 +73,25 @@ def test_impossible_groups_are_refused_in_one_line(trainer: dict[str, Any], word
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("all_wrong_penalty", 0.0),
+        ("std_floor", 0.0),
+        ("importance_cap", 0.5),
+        ("max_mismatch_kl", 0.0),
+        ("rollout_timeout_s", 0.0),
+        ("alarm_kl", -0.1),
+        ("alarm_lag_kl", 0.0),
+        ("alarm_ess", 0.0),
+        ("alarm_grad_norm", 0.0),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_before_anything_is_sampled(setting: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"{setting} is {value}; it must be"):
+        training_arguments(recipe(trainer={"per_device_train_batch_size": 8, setting: value}))
+
+
 def test_prompts_are_told_by_mode_beside_the_batch_they_come_in() -> None:
     rows = [{"mode": "non_reasoning"}] * 3 + [{"mode": "reasoning"}]
     told = describe(training_arguments(recipe()), rows)
