@@ -42,6 +42,13 @@ def test_a_key_of_the_recipe_wins_over_its_preset() -> None:
     assert training_arguments(recipe(preset="k-exaone", trainer=trainer)).all_wrong == "literal"
 
 
+def test_the_outcome_types_the_groups_and_is_no_part_of_the_reward() -> None:
+    rewards = [RewardSpec(use="rewards.math_answer:math_answer", weight=weight) for weight in (1.0, 0.2)]
+    arguments = training_arguments(recipe(rewards=rewards))
+    assert arguments.outcome_reward == "outcome"
+    assert arguments.reward_weights == [1.0, 0.2, 0.0]  # the bridge hands it over last
+
+
 def test_refill_reaches_the_trainer_and_has_one_place_in_the_recipe() -> None:
     arguments = training_arguments(recipe(refill=RefillSection(max_extra_batches=2, below=0.75)))
     assert (arguments.refill_max_extra_batches, arguments.refill_below) == (2, 0.75)
