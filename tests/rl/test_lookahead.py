@@ -104,7 +104,7 @@ def lookahead(engine: Answers, stamp: Stamp) -> Lookahead:
 def test_rollouts_with_other_weights_than_were_asked_for_are_refused() -> None:
     asked, other = Stamp(4, "a" * 64), Stamp(4, "b" * 64)
     assert lookahead(Answers(asked), asked)._receive().weights_version == 4
-    with pytest.raises(RuntimeError, match="batch 0 was sampled with .*bbb.*, asked was for .*aaa"):
+    with pytest.raises(RuntimeError, match=r"batch 0 was sampled with .*bbb.*, asked was for .*aaa"):
         lookahead(Answers(other), asked)._receive()
 
 
