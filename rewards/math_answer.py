@@ -254,6 +254,7 @@ CASES: list[Case] = [
     (r"\boxed{5}, \boxed{7}", {"answer": "5,7"}, 1.0),
     (r"\boxed{5} or \boxed{7}", {"answer": "7"}, 0.0),
     (r"\boxed{7} is wrong, it is 8.", {"answer": "7"}, 0.0),
+    (r"\boxed{7}. " + "We add both sides. " * 8 + "Wait, 8 is the other sum.", {"answer": "7"}, 1.0),
     (r"$\boxed{7}$ 🎉", {"answer": "7"}, 1.0),
     _case("1,591 m", "1590+1", 0.0),
     _case("5 m", "5m", 1.0),
