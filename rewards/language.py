@@ -190,6 +190,7 @@ CASES: list[Case] = [
     (r"정답은 \boxed{7} 입니다.", _KO, 1.0),
     (r"La respuesta es \boxed{7}.", _ES, 1.0),
     (r"La réponse est \boxed{7}.", _FR, 1.0),
+    ("Seven apples", _EN, 1.0),
     (r"The answer is \boxed{7}.", _KO, 0.0),
     (r"The answer is \boxed{7}.", _ES, 0.0),
     (r"The answer is \boxed{7}.", _FR, 0.0),

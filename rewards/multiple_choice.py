@@ -100,6 +100,7 @@ CASES: list[Case] = [
     ("The answer is B. Or is it?", _LETTER, 0.0),
     ("The answer is not B.", _LETTER, 0.0),
     ("The answer is B.\nThat was easy.", _LETTER, 0.0),
+    ("The answer is\nB", _LETTER, 0.0),
     ("B", _LETTER, 0.0),
     ({"thinking": r"The answer is \boxed{B}.", "answer": "Done."}, _LETTER, 0.0),
     ({"answer": "", "thinking": "hm", "is_truncated": True}, _LETTER, 0.0),

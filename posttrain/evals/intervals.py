@@ -36,8 +36,9 @@ def share_interval(values: ByQuestion) -> Interval:
     mean = float(means.mean())
     spread = float(means.var())
     num_answers = sum(map(len, values))
+    # Means of shares spread at most as single answers do, so these are as many as there are questions, or more.
     effective = len(means) * mean * (1 - mean) / spread if spread > 0 else num_answers if 0 < mean < 1 else len(means)
-    n = min(max(effective, len(means)), num_answers)
+    n = min(effective, num_answers)
     center = (mean + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * float(np.sqrt(mean * (1 - mean) / n + Z**2 / (4 * n**2)))
     return Interval(mean, min(max(center - half, 0.0), mean), max(min(center + half, 1.0), mean))

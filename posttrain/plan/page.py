@@ -184,7 +184,7 @@ def _devices(plan: Plan) -> str:
 
 def _responses(plan: Plan) -> int:
     sampling = plan.work.sampling
-    return 0 if sampling is None else plan.work.steps * sampling.responses // sampling.updates
+    return 0 if sampling is None else round(plan.work.steps * sampling.responses / sampling.updates)
 
 
 def _table(title: str) -> Table:

@@ -38,7 +38,7 @@ def rl(recipe: RLRecipe, reading: Reading) -> Work:
         longest = arguments.vllm_max_model_length or longest
     batch, accumulation = arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps
     responses = batch * arguments.steps_per_generation * processes
-    updates = max(1, arguments.steps_per_generation // accumulation) * arguments.num_iterations
+    updates = arguments.steps_per_generation * arguments.num_iterations / accumulation
     has_reference = arguments.beta != 0
     update = Update(
         reading.training(recipe, arguments, processes=processes, reference=has_reference),
@@ -68,14 +68,15 @@ def rl(recipe: RLRecipe, reading: Reading) -> Work:
     per_update = batch * accumulation * processes
     tokens = per_update * (prompt + response)
     groups = f"{responses // arguments.num_generations:,} groups of {arguments.num_generations}"
-    served = "" if updates == 1 else f", which serve {updates} steps"
+    served = "" if updates == 1 else f", which serve {updates:g} steps"
     rollouts = reading.rows() * arguments.num_generations if arguments.max_steps <= 0 else 0
+    trained = rollouts * arguments.num_iterations
     return Work(
         name="AGAPO",
         shape=reading.shape,
         number=bytes_of(recipe.model.dtype),
         devices=devices,
-        steps=num_steps(arguments, rollouts, per_update),
+        steps=num_steps(arguments, trained, per_update),
         per_step=f"{groups}, {responses:,} responses{served}, {tokens:,} tokens",
         tokens=tokens,
         update=update,

@@ -59,7 +59,7 @@ class Sampling:
         at_once: Sequences that an engine takes at a time, at most.
         memory_share: Of a device, that the engine takes.
         sleeps: Whether it gives that back while the trainer works.
-        updates: Optimizer steps that one sampling serves.
+        updates: Optimizer steps that one sampling serves; below 1 where a step takes several.
         graders: Processes that grade.
     """
 
@@ -75,7 +75,7 @@ class Sampling:
     at_once: int = 256
     memory_share: float = 0.9
     sleeps: bool = False
-    updates: int = 1
+    updates: float = 1
     graders: int = 1
 
     @property

@@ -76,7 +76,7 @@ def _group(samples: Sequence[Mapping[str, Any]]) -> dict[str, Any] | str:
     for index, sample in enumerate(scorable):
         if sample["is_truncated"]:
             weights[index] = min(weights[index], 0.0)
-    if not (min(weights) < 0 < max(weights)):
+    if max(weights) <= 0:
         return "equal_rewards" if not any(weights) else "best_cut_off"
     return {
         "prompt_ids": scorable[0]["prompt_ids"],

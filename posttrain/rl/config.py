@@ -91,7 +91,6 @@ class AGAPOConfig(GRPOConfig):
         super().__post_init__()
         for name in (
             "all_wrong_penalty",
-            "importance_cap",
             "max_mismatch_kl",
             "std_floor",
             "rollout_timeout_s",
@@ -103,6 +102,11 @@ class AGAPOConfig(GRPOConfig):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} is {value}; it must be above 0")
+        if self.importance_cap < 1:
+            raise ValueError(
+                f"importance_cap is {self.importance_cap}; it must be 1 or more, the weight of what the policy itself "
+                "sampled"
+            )
         if self.refill_max_extra_batches < 0 or not 0 < self.refill_below <= 1:
             raise ValueError(
                 f"refill_max_extra_batches is {self.refill_max_extra_batches} and refill_below {self.refill_below}; "

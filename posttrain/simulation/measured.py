@@ -42,7 +42,7 @@ def read_run(folder: Path, *, responses: int | None = None) -> Measured:
         responses: of one batch; None: as the recipe has it for one process.
 
     Raises:
-        UserError: it is no RL run, or has too few steps.
+        UserError: it is no RL run, has too few steps, or its batches are not those of its steps.
     """
     try:
         recipe = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
@@ -52,6 +52,7 @@ def read_run(folder: Path, *, responses: int | None = None) -> Measured:
     steps = [line for line in map(json.loads, text.splitlines()) if "seconds/generate" in line][1:]
     if recipe["stage"] != "rl" or len(steps) < FEWEST_STEPS:
         raise UserError(f"{folder} has {len(steps)} steps of RL behind its first; need {FEWEST_STEPS} or more")
+    _require_a_batch_a_step(folder, recipe["trainer"])
     responses = responses or _responses(recipe["trainer"])
     seconds = np.array([line["seconds/generate"] for line in steps])
     return Measured(
@@ -61,6 +62,17 @@ def read_run(folder: Path, *, responses: int | None = None) -> Measured:
         generation_s=float(seconds.mean()),
         update_s=float(np.mean([line["step_time"] for line in steps]) - seconds.mean()),
     )
+
+
+def _require_a_batch_a_step(folder: Path, trainer: dict[str, Any]) -> None:
+    """Else neither generation nor all else are the times of a step."""
+    accumulation = trainer.get("gradient_accumulation_steps", 1)
+    per_batch, times = trainer.get("steps_per_generation") or accumulation, trainer.get("num_iterations", 1)
+    if (per_batch, times) != (accumulation, 1):
+        raise UserError(
+            f"{folder} has steps_per_generation {per_batch}, gradient_accumulation_steps {accumulation} and "
+            f"num_iterations {times}; need a run whose every step trains once on one batch"
+        )
 
 
 def _responses(trainer: dict[str, Any]) -> int:

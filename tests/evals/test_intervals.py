@@ -38,6 +38,8 @@ def test_samples_that_spread_like_independent_ones_count_in_full() -> None:
 
 def test_questions_that_agree_by_chance_weigh_no_more_than_their_samples() -> None:
     assert share_interval([[1, 0]] * 4) == share_interval(one_each([1, 0] * 4))
+    # Means 1/2, 1/2, 1/2, 1 would be those of 20 independent answers.
+    assert share_interval([[1, 0], [1, 0], [0, 1], [1, 1]]) == share_interval(one_each([1] * 5 + [0] * 3))
 
 
 def test_every_question_weighs_the_same_however_many_samples_it_has() -> None:
@@ -73,6 +75,11 @@ def test_count_interval_is_the_normal_one_over_questions() -> None:
     # 2, 4, 6: standard deviation 2, of the mean 2 / sqrt 3 = 1.1547, times 1.96 = 2.2632.
     assert count_interval(one_each([2, 4, 6])) == approx(4, 1.7368, 6.2632)
     assert count_interval([[1, 3], [4, 4], [5, 7]]) == approx(4, 1.7368, 6.2632)
+
+
+def test_two_questions_have_a_spread() -> None:
+    # 4, 6: standard deviation 1.4142, of the mean 1, times 1.96.
+    assert count_interval(one_each([4, 6])) == approx(5, 3.04, 6.96)
 
 
 def test_count_interval_does_not_reach_below_0() -> None:

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posttrain.evals.intervals import share_interval
-from posttrain.evals.paired import bootstrap_interval, compare, mcnemar_exact, permutation_test
+from posttrain.evals.paired import RESAMPLES, bootstrap_interval, compare, mcnemar_exact, permutation_test
 from posttrain.evals.repeated_samples import pass_at_k
 
 OUTCOMES = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30)
@@ -33,6 +33,27 @@ def test_only_the_questions_that_differ_count() -> None:
 def test_permutation_test_of_four_equal_differences_is_two_of_sixteen_signs() -> None:
     assert permutation_test([0.5] * 4, np.random.default_rng(0)) == pytest.approx(2 / 16, abs=0.01)
     assert permutation_test([0.0] * 4, np.random.default_rng(0)) == 1
+
+
+def test_signs_that_reach_the_difference_exactly_count_also_where_floats_part_them() -> None:
+    assert permutation_test([0.5], np.random.default_rng(0)) == 1
+    # Of the 16 sums of ±0.1 ±0.2 ±0.3 ±0.3 three are 0.3 and three -0.3; three on either side are beyond.
+    assert permutation_test([0.1, 0.2, 0.3, -0.3], np.random.default_rng(0)) == pytest.approx(12 / 16, abs=0.02)
+
+
+def test_p_value_of_a_permutation_test_is_never_0() -> None:
+    """Of 2^60 signs two would do; the one that was observed is counted among those drawn."""
+    assert permutation_test([0.5] * 60, np.random.default_rng(0)) == 1 / (RESAMPLES + 1)
+
+
+@pytest.mark.parametrize(("only_second", "is_clear"), [(5, False), (6, True)])
+def test_a_difference_is_clear_below_one_in_twenty(only_second: int, is_clear: bool) -> None:
+    """p is 2 / 32 and 2 / 64."""
+    assert compare(one_each(*[0] * only_second), one_each(*[1] * only_second)).is_clear is is_clear
+
+
+def test_one_side_with_several_samples_takes_the_permutation_test() -> None:
+    assert compare([[1], [0]], [[1, 0], [0, 0]]).method == "permutation test over questions"
 
 
 def test_several_samples_are_compared_by_the_means_of_their_questions() -> None:

@@ -50,6 +50,21 @@ def test_small_batches_are_judged_together() -> None:
         grade(budget, 8, 0)
 
 
+def test_batches_before_the_last_twenty_attempts_are_forgotten() -> None:
+    budget = BrokenBudget(0.05)
+    grade(budget, 10, 0)
+    grade(budget, 10)
+    grade(budget, 10, 0)
+
+
+def test_the_share_of_small_batches_is_that_of_all_their_attempts() -> None:
+    budget = BrokenBudget(0.1)
+    grade(budget, 15, 0, 1)
+    grade(budget, 15, 0)  # three of 30
+    with pytest.raises(UserError, match="broke on 4 of the last 18 attempts"):
+        grade(budget, 15, 0, 1, 2)  # one of the batch before
+
+
 def test_batches_of_one_that_all_break_do_not_go_on() -> None:
     budget = BrokenBudget(0.05)
     grade(budget, 1, 0)

@@ -24,11 +24,13 @@ def row(answer: object = "7", domain: str = "math", **columns: Any) -> dict[str,
 
 
 class Picky:
-    """Takes no answer but "yes", and breaks at "break"."""
+    """Takes no answer but "yes", says nothing of "maybe" and breaks at "break"."""
 
     def __call__(self, attempt: Attempt) -> Verdict:
         if attempt.answer == "break":
             raise ZeroDivisionError
+        if attempt.answer == "maybe":
+            return Verdict(0.5, reason="who knows")
         is_yes = attempt.answer == "yes"
         return Verdict(float(is_yes), outcome=is_yes, reason="" if is_yes else "not yes")
 
@@ -81,16 +83,21 @@ def test_rows_that_fail_are_named_with_their_gold_and_the_reason(picky: RewardSp
 
 
 def test_row_without_gold_and_grader_that_breaks_are_no_failure_of_the_row(picky: RewardSpec) -> None:
-    rows = [row("yes"), row(None), row("break"), *[row("yes")] * 20]
+    rows = [row("yes"), row(None), row("break"), row("maybe"), *[row("yes")] * 20]
     with pytest.warns(UserWarning, match="reward 'Picky' raised ZeroDivisionError"):
         report = require_gold(rows, [picky], HERE)
-    assert report.tallies["Picky"] == {"right": 21, "without a gold answer": 1, "broke": 1}
+    assert report.tallies["Picky"] == {
+        "right": 21,
+        "without a gold answer": 1,
+        "broke": 1,
+        "without an outcome": 1,
+    }
 
 
 def test_too_many_rows_without_a_readable_gold_are_refused_with_their_place_and_the_reason() -> None:
     rows = [row(), row(7), *[row()] * 18, row(None)]
     assert require_gold(rows, [MATH], HERE).tallies == {"math_answer": {"right": 19, "cannot be judged": 2}}
-    assert require_gold(rows[:20], [MATH], HERE, max_unjudged_share=0.05)  # one of the smallest sample that counts
+    assert require_gold(rows[:12], [MATH], HERE, max_unjudged_share=0.05)  # as one of 20, the fewest that count
     with pytest.raises(UserError) as refusal:
         require_gold(rows, [MATH], HERE, "rows.jsonl:{}".format, max_unjudged_share=0.05)
     said = str(refusal.value)

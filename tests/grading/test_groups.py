@@ -69,6 +69,8 @@ def test_an_attempt_that_cannot_be_judged_beside_others_that_can_has_no_reward()
     assert [one.reward for one in judged] == [1.0, None]
     assert [one.reward for one in unjudged] == [0.0, 0.0]  # nobody lacks what the others have
     assert [one.outcome for one in (*judged, *unjudged)] == [False] * 4
+    ((_, unweighted),) = grade([MATH, spec("longest", weight=0.0)], group("1234567", "pass"))
+    assert unweighted.reward == 0.0  # a term that weighs nothing is none to lack
 
 
 @pytest.mark.parametrize(
@@ -100,11 +102,18 @@ def test_too_many_broken_attempts_stop_the_run() -> None:
 
 
 def test_an_attempt_whose_worker_was_lost_stays_without_reward_and_outcome() -> None:
-    specs = [RewardSpec(use="tests.grading.bad_rewards:bad"), spec("longest")]
+    """Whatever the rewards that were not at work when it was lost say of it, and whatever the lost one weighs."""
+    specs = [MATH, RewardSpec(use="tests.grading.bad_rewards:bad", weight=0.0), spec("longest")]
     ((lost, fine),) = grade(specs, group("os._exit", "fine"), workers=1)
     assert (lost.reward, lost.outcome) == (None, None)
     assert lost.verdicts["longest"].score == 1.0
-    assert (fine.reward, fine.outcome) == (1.5, True)
+    assert (fine.reward, fine.outcome) == (0.5, False)
+
+
+def test_the_first_failure_of_a_group_reward_is_said_once() -> None:
+    with pytest.warns(UserWarning, match="reward 'bad' raised ZeroDivisionError: a group; .* never scored 0") as said:
+        grade([spec("bad")], group("raise", ""), group("raise"))
+    assert len(said) == 1
 
 
 def test_as_many_groups_are_in_its_hands_as_it_says() -> None:

@@ -76,6 +76,11 @@ def test_equal_rewards_weigh_nothing_even_when_rounding_differs(rewards):
     assert weights_of(*rewards) == [0.0] * len(rewards)
 
 
+def test_rewards_that_differ_by_less_than_the_floor_weigh_nothing():
+    assert weights_of(0.5, 0.50001, 0.49999) == [0.0, 0.0, 0.0]
+    assert weights_of(0.5, 0.501, 0.499) == pytest.approx([0.0, 1.0, -1.0], abs=1e-4)
+
+
 @given(st.lists(reward, min_size=2, max_size=6), st.floats(-5, 5), st.floats(0.5, 3))
 def test_weights_sum_to_zero_and_do_not_depend_on_the_scale_of_the_rewards(rewards, shift, factor):
     weights = torch.tensor(weights_of(*rewards))
@@ -132,6 +137,7 @@ def test_a_place_without_a_response_changes_neither_loss_nor_gradient():
     assert result.loss_N.item() == pytest.approx(math.exp(-2) - math.exp(-1))
     assert mean_logps.grad[0].tolist() == pytest.approx([-math.exp(-1), math.exp(-2), 0.0])
     assert result.probs_NG[0, 2] == 0
+    assert not result.probs_NG.requires_grad
 
 
 @settings(deadline=None)

@@ -104,6 +104,28 @@ def test_plan_reads_how_the_recipe_trains() -> None:
     assert (lora.adapters.rank, lora.sharding) == (8, "none")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "steps", "updates"),
+    [
+        ((), 16, 1),
+        (("trainer.num_iterations=2",), 32, 2),  # every response is trained on twice
+        (("trainer.steps_per_generation=256",), 16, 2),
+        (("trainer.steps_per_generation=32",), 16, 0.25),  # an update takes the responses of four samplings
+    ],
+)
+def test_every_prompt_is_sampled_once_however_many_updates_a_sampling_serves(
+    overrides: tuple[str, ...], steps: int, updates: float
+) -> None:
+    """1,024 prompts with 8 responses; an update takes 512 of these."""
+    whole = ("trainer.max_steps=-1", "trainer.num_train_epochs=1")
+    plan = plans("qwen3-0.6b/rl", *whole, *overrides, rows=1024, grading_seconds=1.0)
+    sampling = plan.work.sampling
+    assert (plan.work.steps, sampling.updates) == (steps, updates)
+    assert steps * sampling.responses / updates == 1024 * 8
+    [grading] = [phase for phase in plan.phases if phase.name == "grading"]
+    assert steps * grading.seconds * sampling.graders == pytest.approx(1024 * 8)
+
+
 def test_server_that_takes_all_devices_is_refused() -> None:
     with pytest.raises(UserError, match="got 8 of 8, which leaves none to train on"):
         plans("exaone-4.0-32b/rl", devices=8, rollout_devices=8)

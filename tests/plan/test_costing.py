@@ -121,6 +121,17 @@ def test_engine_holds_caches_as_far_as_there_is_room_and_one_at_least() -> None:
     assert not too_small.fits
 
 
+def test_devices_of_an_engine_share_its_weights_and_those_that_sample_alone_the_responses() -> None:
+    together = replace(SAMPLING, devices=2, tensor_parallel=2)
+    assert cost(replace(WORK, sampling=together), DEVICE, OPTIONS).loads[0].parts["engine"] == 918_912 * 4 // 2
+
+    def sampled(responses: int, devices: int) -> int:
+        sampling = replace(SAMPLING, where="trainer", responses=responses, devices=devices)
+        return cost(replace(WORK, update=UPDATE, sampling=sampling), DEVICE, OPTIONS).loads[1].total
+
+    assert sampled(16, devices=2) == sampled(8, devices=1) < sampled(16, devices=1)
+
+
 def test_colocated_engine_is_there_in_the_update_unless_it_sleeps() -> None:
     for sleeps, engine in ((False, 300_000_000), (True, 0)):
         sampling = replace(SAMPLING, where="colocate", memory_share=0.3, sleeps=sleeps)

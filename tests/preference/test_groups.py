@@ -27,3 +27,8 @@ def test_no_micro_batch_is_larger_than_its_share_and_one_group(cut):
 def test_the_long_ones_are_spread_out():
     split = split_by_tokens([100, 100, 1, 1, 1, 1], 2)
     assert sorted(sorted(part) for part in split) == [[0, 2, 4], [1, 3, 5]]
+
+
+def test_a_long_one_stands_alone_beside_several_short_ones():
+    split = split_by_tokens([4, 10, 1, 5], 2)
+    assert sorted(sorted(part) for part in split) == [[0, 2, 3], [1]]

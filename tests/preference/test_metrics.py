@@ -9,15 +9,16 @@ def alone(sums):
 
 
 def test_figures_of_pairs_by_hand():
-    probs = torch.tensor([[0.6, 0.2], [0.1, 0.3]])
-    figures = group_figures(probs, torch.tensor([[1.0, -1.0]] * 2), torch.tensor([[3, 5], [4, 2]]))
+    """Two sides of one probability are in no order."""
+    probs = torch.tensor([[0.6, 0.2], [0.1, 0.3], [0.4, 0.4]])
+    figures = group_figures(probs, torch.tensor([[1.0, -1.0]] * 3), torch.tensor([[3, 5], [4, 2], [1, 1]]))
     assert {name: values.tolist() for name, values in figures.items()} == {
-        "prob/chosen": pytest.approx([0.6, 0.1]),
-        "prob/rejected": pytest.approx([0.2, 0.3]),
-        "margin": pytest.approx([0.4, -0.2]),
-        "ordering_accuracy": [1.0, 0.0],
-        "length/chosen": [3.0, 4.0],
-        "length/rejected": [5.0, 2.0],
+        "prob/chosen": pytest.approx([0.6, 0.1, 0.4]),
+        "prob/rejected": pytest.approx([0.2, 0.3, 0.4]),
+        "margin": pytest.approx([0.4, -0.2, 0.0]),
+        "ordering_accuracy": [1.0, 0.0, 0.0],
+        "length/chosen": [3.0, 4.0, 1.0],
+        "length/rejected": [5.0, 2.0, 1.0],
     }
 
 

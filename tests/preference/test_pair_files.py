@@ -60,9 +60,17 @@ def test_an_empty_set_is_refused(tmp_path):
         read_pairs(tmp_path / "pairs.parquet", ORIGIN)
 
 
-def test_an_empty_side_is_refused_with_file_and_row(tmp_path):
-    write_pairs(tmp_path / "pairs.parquet", [ROW, {**ROW, "rejected_ids": []}], ORIGIN)
-    with pytest.raises(UserError, match=r"pairs\.parquet:2: no token of the rejected side bears loss"):
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ({"chosen_ids": []}, "no token of the chosen side bears loss"),
+        ({"rejected_ids": [4], "rejected_untrained": 1}, "no token of the rejected side bears loss"),
+        ({"prompt_ids": []}, "prompt_ids is empty"),
+    ],
+)
+def test_a_pair_that_cannot_be_trained_is_refused_with_file_and_row(tmp_path, columns, words):
+    write_pairs(tmp_path / "pairs.parquet", [ROW, {**ROW, **columns}], ORIGIN)
+    with pytest.raises(UserError, match=rf"pairs\.parquet:2: {words}"):
         read_pairs(tmp_path / "pairs.parquet", ORIGIN)
 
 

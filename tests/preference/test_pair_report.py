@@ -51,6 +51,10 @@ def test_report_by_hand():
         row(20, 10, "wrong", language="ko", domain=None, in_language=(True, False)),
         row(30, 50, "wrong", mode="non_reasoning", language=None, outcomes=(True, None), in_language=(None, False)),
         row(20, 70, "longer", outcomes=(False, False), in_language=(False, None), reused=True),
+        row(10, 10, "preference", outcomes=(None, True), language="ko"),
+        row(20, 30, "wrong", outcomes=(None, False)),
+        row(10, 12, "longer", outcomes=(True, None)),
+        row(12, 20, "longer", outcomes=(True, None)),
     ]
     kept = PairOutcome((Pair(0, 1, "wrong"),), None, {"same_tokens": 2, "same_text": 1})
     skipped = [
@@ -62,21 +66,28 @@ def test_report_by_hand():
     assert report.queries == 4
     assert report.skipped == {"no_correct": 2, "refused": 1}
     assert report.refused == {"same_text": 5, "same_tokens": 2}
-    assert (report.pairs, report.reused) == (4, 1)
-    assert report.reasons == {"wrong": 2, "longer": 1}  # of the new ones
-    assert report.chosen_length == pytest.approx(20)
-    assert report.rejected_length == pytest.approx(40)
-    assert report.length_gap == pytest.approx(20)  # 20, -10, 20, 50
-    assert report.median_length_gap == 20
-    assert report.chosen_longer == 0.25
-    assert report.both_correct == 0.25
-    assert report.both_wrong == 0.25
-    assert report.same_answer == 0.25
+    assert (report.pairs, report.reused) == (8, 1)
+    assert report.reasons == {"wrong": 3, "longer": 3, "preference": 1}  # of the new ones
+    assert report.chosen_length == pytest.approx(132 / 8)
+    assert report.rejected_length == pytest.approx(232 / 8)
+    assert report.length_gap == pytest.approx(100 / 8)  # 20, -10, 20, 50, 0, 10, 2, 8
+    assert report.median_length_gap == 9
+    assert report.chosen_longer == 1 / 8  # sides of one length are none
+    assert report.both_correct == 1 / 8  # what nobody could judge is neither correct nor wrong
+    assert report.both_wrong == 1 / 8
+    assert report.same_answer == 1 / 8
     assert report.chosen_in_language == pytest.approx(2 / 3)
     assert report.rejected_in_language == pytest.approx(1 / 3)
-    assert report.domains == {"math": 0.75, "unknown": 0.25}
-    assert report.modes == {"reasoning": 0.75, "non_reasoning": 0.25}
-    assert report.languages == {"en": 0.5, "ko": 0.25, "unknown": 0.25}
+    assert report.domains == {"math": 7 / 8, "unknown": 1 / 8}
+    assert report.modes == {"reasoning": 7 / 8, "non_reasoning": 1 / 8}
+    assert report.languages == {"en": 5 / 8, "ko": 2 / 8, "unknown": 1 / 8}
+
+
+def test_sides_that_were_cut_off_in_their_thinking_give_the_same_answer_which_is_none():
+    cut = row(10, 30, "longer")
+    cut |= {"chosen_text": "so it is", "rejected_text": "hence it must be"}
+    assert make_report([cut], [], is_open=lambda _: True).same_answer == 1
+    assert make_report([cut], [], is_open=lambda _: False).same_answer == 0
 
 
 def test_report_of_no_pair_at_all():

@@ -232,6 +232,11 @@ def test_a_wrong_response_of_the_highest_reward_is_counted_and_not_chosen():
     assert outcome.refused == {"chosen_wrong": 1}
 
 
+def test_a_wrong_response_of_the_same_reward_is_no_better_one():
+    samples = [sample(10, True, reward=1.0, language=1), sample(11, False, reward=1.0, language=1)]
+    assert hybrid(samples, pairs_per_query=1, seed=0) == ((Pair(0, 1, "wrong"),), None, {})
+
+
 # --- stage 2 ---------------------------------------------------------------------------------------------------------
 
 
@@ -275,9 +280,28 @@ def test_a_bare_number_is_not_rejected_for_the_reward_of_a_language_that_it_does
     assert hybrid([*samples, wrong_number], pairs_per_query=3, seed=0).pairs == (Pair(0, 2, "wrong"),)
 
 
+def test_a_bare_number_of_the_highest_reward_is_not_chosen_before_an_answer_in_the_language():
+    samples = [sample(2, True, reward=3.0), sample(10, True, reward=1.5, language=1), sample(10, False, language=1)]
+    assert [pair.chosen for pair in hybrid(samples, pairs_per_query=1, seed=0).pairs] == [1]
+
+
+def test_responses_that_nobody_calls_right_or_wrong_are_paired_by_their_reward():
+    samples = [sample(10, None, reward=reward, language=1) for reward in (1.2, 1.9, 1.5)]
+    pairs = hybrid(samples, pairs_per_query=3, seed=0).pairs
+    assert sorted(pairs) == [Pair(1, 0, "preference"), Pair(1, 2, "preference")]
+
+
 def test_equal_rewards_are_chosen_from_evenly():
     samples = [*[sample(10, True, language=1) for _ in range(2)], sample(10, False, language=1)]
     drawn = Counter(hybrid(samples, pairs_per_query=1, seed=seed).pairs[0].chosen for seed in range(400))
+    assert 160 < drawn[0] < 240
+
+
+def test_wrong_and_lesser_answers_are_rejected_evenly():
+    right = [sample(10, True, reward=reward, language=1) for reward in (1.5, 2.0)]
+    samples = [*right, sample(10, False, reward=1.0, language=1)]
+    drawn = Counter(hybrid(samples, pairs_per_query=1, seed=seed).pairs[0].rejected for seed in range(400))
+    assert drawn.keys() == {0, 2}
     assert 160 < drawn[0] < 240
 
 

@@ -82,6 +82,13 @@ def test_what_is_longer_than_the_model_reads_is_not_judged(folder, max_length, l
     assert verdicts[2].reason.endswith(f"tokens, the reward model reads {limit}")
 
 
+def test_what_fills_the_reward_model_to_the_last_token_is_judged(folder):
+    refused = RewardModel(folder, max_length=1)(group("one", "the other"))
+    lengths = [int(verdict.reason.split()[0]) for verdict in refused]
+    fitting = RewardModel(folder, max_length=max(lengths))(group("one", "the other"))
+    assert [verdict.score is None for verdict in fitting] == [False, False]
+
+
 def test_it_is_a_reward_of_a_recipe_and_says_where_it_runs(folder):
     spec = RewardSpec(use="posttrain.preference.reward_model:RewardModel", args={"path": folder, "device": "cpu"})
     with GroupGradingPool([spec], GradingSection(workers=0)) as pool:

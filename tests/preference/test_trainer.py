@@ -258,6 +258,7 @@ def test_other_pairs_can_be_evaluated_after_training(model, tokenizer, tmp_path)
     trainer.train()
     metrics = trainer.evaluate(Dataset.from_list(PAIRS[:2]))
     assert metrics["eval_loss"] == pytest.approx(plain_loss(model, PAIRS[:2]).item(), rel=1e-4)
+    assert trainer.state.log_history[-1]["eval_margin"] == pytest.approx(-metrics["eval_loss"], rel=1e-4)
 
 
 def test_long_responses_are_not_cut(model, tokenizer, tmp_path):

@@ -27,7 +27,7 @@ def test_usual_figures_are_quiet() -> None:
     for step in range(30):
         assert not any(
             key.startswith("alarm")
-            for key in log(callback, step, kl_per_token=0.02, ess=0.99, grad_norm=1.0 + step % 3)
+            for key in log(callback, step, kl_per_token=0.1, lag_kl=0.02, ess=0.95, grad_norm=1.0 + step % 3)
         )
 
 
@@ -56,7 +56,18 @@ def test_a_gradient_norm_far_above_the_usual_rings(norm: float) -> None:
 
 
 def test_a_large_norm_at_the_start_is_not_unusual() -> None:
-    assert "alarm/grad_norm" not in log(alarms(), 1, grad_norm=100.0)
+    callback = alarms()
+    for step in range(4):
+        log(callback, step, grad_norm=1.0)
+    assert "alarm/grad_norm" not in log(callback, 4, grad_norm=100.0)
+
+
+def test_the_usual_norm_is_the_median_of_the_last_20() -> None:
+    callback = alarms()
+    for step, norm in enumerate([1.0] * 100 + [3.0] * 9 + [4.0] * 2 + [7.0] * 9):
+        log(callback, step, grad_norm=norm)
+    with pytest.warns(UserWarning, match="usual is 4,"):
+        log(callback, 120, grad_norm=21.0)
 
 
 def test_an_alarm_can_stop_the_run() -> None:
@@ -72,7 +83,7 @@ def test_no_limit_is_no_alarm() -> None:
 
 def test_a_resumed_run_knows_what_is_usual() -> None:
     callback = alarms()
-    history = [{"grad_norm": norm, "step": step} for step, norm in enumerate([1.0, float("nan"), 1.0, 1.0, 1.0, 1.0])]
+    history = [{"grad_norm": norm, "step": step} for step, norm in enumerate([1.0] * 5 + [float("inf")] * 6)]
     callback.on_train_begin(None, SimpleNamespace(log_history=[*history, {"train_runtime": 1.0}]), None)
     with pytest.warns(UserWarning, match="usual is 1,"):
         log(callback, 7, grad_norm=6.0)

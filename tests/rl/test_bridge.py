@@ -80,8 +80,15 @@ def test_a_row_without_gold_reaches_trl_as_none_and_not_as_zero() -> None:
 
 def test_a_completion_without_the_end_of_turn_is_truncated() -> None:
     grader = bridge()
-    grader.functions()[0](completion_ids=[[10, EOS], [10, 10]], row=columns([{"answer": "a"}] * 2))
-    assert [sample.attempt.is_truncated for sample in grader.take()] == [False, True]
+    grader.functions()[0](completion_ids=[[10, EOS], [10, 10], []], row=columns([{"answer": "a"}] * 3))
+    assert [sample.attempt.is_truncated for sample in grader.take()] == [False, True, True]
+
+
+def test_samples_of_all_batches_since_the_last_time_are_handed_over_once() -> None:
+    grader = bridge()
+    for ids in ([[10, EOS]], [[11, EOS]]):  # as where a step is refilled
+        grader.functions()[0](completion_ids=ids, row=columns([{"answer": "a"}]))
+    assert [sample.attempt.answer for sample in grader.take()] == ["a", "b"]
     assert grader.take() == []
 
 

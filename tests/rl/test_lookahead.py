@@ -2,23 +2,28 @@
 
 import math
 import os
+from collections import deque
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import Accelerator
 
 from posttrain.environment import prepare_environment
 
 prepare_environment()
 
-from posttrain.inference.policies import SampledTokens  # noqa: E402  (after the environment)
+from posttrain.errors import UserError  # noqa: E402  (after the environment)
+from posttrain.inference.engine_process import Answer, Job  # noqa: E402
+from posttrain.inference.policies import SampledTokens  # noqa: E402
 from posttrain.inference.weights_handover import Stamp, read_weights, write_weights  # noqa: E402
 from posttrain.rl import AGAPOConfig  # noqa: E402
+from posttrain.rl.lookahead import Lookahead, Schedule  # noqa: E402
 from posttrain.rl.pending import Batch, read_pending, write_pending  # noqa: E402
 from posttrain.rl.probe import Probe  # noqa: E402
 from posttrain.rl.prompt_order import EpochOrder, prompts_of_batch  # noqa: E402
-from posttrain.rl.rollout_checks import require_age  # noqa: E402
+from posttrain.rl.rollout_checks import engine_at_work, require_age  # noqa: E402
 
 
 def test_the_prompts_of_every_batch_are_known_before_the_trainer_reads_them() -> None:
@@ -76,6 +81,46 @@ def test_the_probe_compares_the_completions_alone() -> None:
     assert probe.mismatch_kl([[-9.0, -1.0 - gap, -2.0], [-9.0, -3.0]]) == pytest.approx(expected, rel=1e-5)
 
 
+class Answers:
+    """Stands where the engine's process would, and has one answer."""
+
+    def __init__(self, stamp: Stamp) -> None:
+        self.stamp = stamp
+
+    def take(self) -> Answer:
+        return Answer(self.stamp, [SampledTokens([5], [-1.0])] * 2, [], 0.0, 1.0)
+
+
+def lookahead(engine: Answers, stamp: Stamp) -> Lookahead:
+    """That has asked for batch 0: the prompt 7, twice."""
+    made: Lookahead = object.__new__(Lookahead)
+    made.accelerator, made.process = Accelerator(cpu=True), engine  # type: ignore[assignment]
+    made._asked, made._ready = deque([(0, Job(stamp, [[7]], 2, (0,), []), None)]), deque()
+    made._step, made._next = 0, 1
+    made.schedule = Schedule(staleness=1, steps_per_batch=1, last_batch=0, prompts_of=lambda _: [[7]], seed=0)
+    return made
+
+
+def test_rollouts_with_other_weights_than_were_asked_for_are_refused() -> None:
+    asked, other = Stamp(4, "a" * 64), Stamp(4, "b" * 64)
+    assert lookahead(Answers(asked), asked)._receive().weights_version == 4
+    with pytest.raises(RuntimeError, match=r"batch 0 was sampled with .*bbb.*, asked was for .*aaa"):
+        lookahead(Answers(other), asked)._receive()
+
+
+def test_rollouts_of_other_prompts_than_the_trainer_has_are_refused() -> None:
+    stamp = Stamp(0, "a" * 64)
+    with pytest.raises(RuntimeError, match="batch 0 has other prompts than those that were sampled ahead"):
+        lookahead(Answers(stamp), stamp).generate([[7], [8]], None, 2)
+
+
+def test_a_refusal_by_the_engine_stays_one_and_a_failure_names_the_step() -> None:
+    with pytest.raises(UserError, match=r"^mend it$"), engine_at_work(3, None):
+        raise UserError("mend it")
+    with pytest.raises(RuntimeError, match=r"failed at step 3 \(OSError: gone\); no update"), engine_at_work(3, None):
+        raise OSError("gone")
+
+
 def test_rollouts_of_weights_that_are_older_than_allowed_are_refused() -> None:
     require_age(6, 4, most=2)
     with pytest.raises(RuntimeError, match=r"step 6 .* weights of step 3, 2 steps older at most were allowed"):
@@ -90,6 +135,9 @@ def test_rollouts_of_weights_that_are_older_than_allowed_are_refused() -> None:
         ({"staleness": -1}, "staleness is -1"),
         ({"refill_max_extra_batches": 1}, "refill: what a batch lacks"),
         ({"use_vllm": True, "vllm_mode": "server"}, "vllm_mode: server"),
+        ({"vllm_tensor_parallel_size": 2}, "vllm_tensor_parallel_size above 1"),
+        ({"vllm_enable_sleep_mode": True}, "vllm_enable_sleep_mode"),
+        ({"vllm_structured_outputs_regex": "[0-9]+"}, "vllm_structured_outputs_regex"),
         ({"gradient_accumulation_steps": 2, "steps_per_generation": 1}, "several batches of rollouts in one"),
         ({"eval_strategy": "steps", "eval_steps": 1}, "an eval_strategy"),
     ],

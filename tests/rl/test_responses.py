@@ -30,6 +30,18 @@ def test_responses_come_without_padding() -> None:
     assert all(response.trained.all() for response in responses)
 
 
+def test_log_probabilities_are_the_engines_or_else_the_trainers_own() -> None:
+    own = {"old_per_token_logps": torch.full((3, 4), -7.0)}
+    (first, *_) = unpadded(padded_batch() | own)
+    assert first.sampling_logps is not None
+    assert first.sampling_logps.tolist() == [0.0]
+    without_engine = {name: value for name, value in padded_batch().items() if name != "sampling_per_token_logps"}
+    (first, *_) = unpadded(without_engine | own)
+    assert first.sampling_logps is not None
+    assert first.sampling_logps.tolist() == [-7.0]
+    assert unpadded(without_engine)[0].sampling_logps is None
+
+
 def test_what_a_tool_wrote_is_read_but_not_trained() -> None:
     tool_mask = torch.tensor([[1, 1, 1, 1], [0, 1, 1, 1], [1, 0, 0, 1]])
     responses = unpadded({**padded_batch(), "tool_mask": tool_mask})

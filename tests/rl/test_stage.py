@@ -42,6 +42,13 @@ def test_a_key_of_the_recipe_wins_over_its_preset() -> None:
     assert training_arguments(recipe(preset="k-exaone", trainer=trainer)).all_wrong == "literal"
 
 
+def test_the_outcome_types_the_groups_and_is_no_part_of_the_reward() -> None:
+    rewards = [RewardSpec(use="rewards.math_answer:math_answer", weight=weight) for weight in (1.0, 0.2)]
+    arguments = training_arguments(recipe(rewards=rewards))
+    assert arguments.outcome_reward == "outcome"
+    assert arguments.reward_weights == [1.0, 0.2, 0.0]  # the bridge hands it over last
+
+
 def test_refill_reaches_the_trainer_and_has_one_place_in_the_recipe() -> None:
     arguments = training_arguments(recipe(refill=RefillSection(max_extra_batches=2, below=0.75)))
     assert (arguments.refill_max_extra_batches, arguments.refill_below) == (2, 0.75)
@@ -71,6 +78,25 @@ def test_impossible_groups_are_refused_in_one_line(trainer: dict[str, Any], word
     with pytest.raises(UserError, match=words) as refusal:
         training_arguments(recipe(trainer={"per_device_train_batch_size": 8, **trainer}))
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("all_wrong_penalty", 0.0),
+        ("std_floor", 0.0),
+        ("importance_cap", 0.5),
+        ("max_mismatch_kl", 0.0),
+        ("rollout_timeout_s", 0.0),
+        ("alarm_kl", -0.1),
+        ("alarm_lag_kl", 0.0),
+        ("alarm_ess", 0.0),
+        ("alarm_grad_norm", 0.0),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_before_anything_is_sampled(setting: str, value: float) -> None:
+    with pytest.raises(UserError, match=f"{setting} is {value}; it must be"):
+        training_arguments(recipe(trainer={"per_device_train_batch_size": 8, setting: value}))
 
 
 def test_prompts_are_told_by_mode_beside_the_batch_they_come_in() -> None:

@@ -4,6 +4,7 @@ import inspect
 import socket
 from collections.abc import Callable
 from dataclasses import replace
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from posttrain.errors import UserError
 from posttrain.objectives import agapo_advantages
 from posttrain.rl import AGAPOConfig
 from posttrain.rl.responses import Response
+from posttrain.rl.sampled import Sampled
 
 pytestmark = pytest.mark.slow
 MakeTrainer = Callable[..., Any]
@@ -88,14 +90,45 @@ def test_the_gradient_of_a_training_step_does_not_depend_on_the_accumulation(
     torch.testing.assert_close(got, gradient(trainer, [responses]), rtol=1e-4, atol=1e-7)
 
 
-def test_the_gradient_is_the_one_of_the_plain_formula(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer(all_wrong="literal")
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({}, 1),
+        ({"length_treatment": "per_response_mean"}, 1),
+        ({"steps_per_generation": 2, "per_device_train_batch_size": 4}, 2),  # each has half of the responses
+    ],
+)
+def test_the_gradient_is_the_one_of_the_plain_formula(
+    make_trainer: MakeTrainer, settings: dict[str, Any], steps: int
+) -> None:
+    trainer = make_trainer(all_wrong="literal", **settings)
     responses = rollouts_of(trainer)
     got = gradient(trainer, [responses])
     trainer.model.zero_grad()
     live = [response for response in responses if response.is_live]
     for response in live:  # -A * sum of log pi over the tokens
+        length = len(response.completion_ids) if "length_treatment" in settings else trainer.max_completion_length
         loss = -response.advantage * log_prob(trainer.model, response).sum()
+        (loss / (len(live) / steps) / length).backward()
+    torch.testing.assert_close(got, gathered_gradient(trainer), rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("level", ["token", "sequence"])
+def test_each_token_weighs_as_the_capped_ratio_to_the_policy_that_sampled_it(
+    make_trainer: MakeTrainer, level: str
+) -> None:
+    trainer = make_trainer(importance_cap=1.5, importance_level=level, max_mismatch_kl=100.0)
+    responses, gaps = [], []
+    for number, response in enumerate(rollouts_of(trainer)):
+        own = log_prob(trainer.model, response).detach()
+        gap = torch.linspace(-0.6, 0.5 if number % 2 else 1.0, len(own))  # whole responses below and above the cap
+        responses.append(replace(response, sampling_logps=own - gap))
+        gaps.append(gap if level == "token" else gap.sum().expand_as(gap))
+    got = gradient(trainer, [responses])
+    trainer.model.zero_grad()
+    live = [(response, gap) for response, gap in zip(responses, gaps, strict=True) if response.is_live]
+    for response, gap in live:
+        loss = -response.advantage * (gap.exp().clamp(max=1.5) * log_prob(trainer.model, response)).sum()
         (loss / len(live) / trainer.max_completion_length).backward()
     torch.testing.assert_close(got, gathered_gradient(trainer), rtol=1e-3, atol=1e-6)
 
@@ -164,6 +197,51 @@ def test_an_unscorable_sample_leaves_baseline_and_loss(make_trainer: MakeTrainer
     assert [response.advantage for response in responses] == pytest.approx(expected.advantages_NG.flatten().tolist())
 
 
+def test_the_reward_is_the_weighted_sum_of_what_was_judged_less_the_kl(make_trainer: MakeTrainer) -> None:
+    def solved(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [0.0] * len(completion_ids)
+
+    def style(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [0.0] * len(completion_ids)
+
+    def outcome(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
+        return [0.0] * len(completion_ids)
+
+    options: dict[str, Any] = {"all_wrong": "literal", "all_correct": "keep", "all_wrong_penalty": 0.1}
+    trainer = make_trainer(
+        rewards=[solved, style, outcome],
+        reward_weights=[1.0, 0.5, 0.0],
+        outcome_reward="outcome",
+        beta=0.25,
+        kl_estimator="k1_in_reward",
+        std_floor=2.0,  # above the standard deviation here
+        **options,
+    )
+    rewards_and_kl = [
+        ((1.0, 0.2, 1.0), 0.0, 1.1),
+        ((0.0, nan, 1.0), 1.0, -0.25),
+        ((nan, 0.8, 0.4), 2.0, -0.1),
+        ((nan, nan, 1.0), 0.0, None),  # nothing that has a weight could judge it
+        ((1.0, 1.0, nan), 0.0, None),  # nobody says whether it is right
+        ((1.0, 0.4, 0.5), 0.4, 1.1),  # one half is right
+        ((0.0, 0.0, 0.0), -4.0, 1.0),
+        ((0.0, 1.0, 0.0), 0.0, 0.5),
+        *[((1.0, style, 1.0), 0.0, 1.0 + 0.5 * style) for style in (0.0, 0.2, 0.4, 0.6)],
+    ]
+    rewards, kl, expected = zip(*rewards_and_kl, strict=True)
+    result = trainer._advantages(Sampled([], torch.tensor(rewards), torch.tensor(kl)))
+    by_hand = agapo_advantages(
+        torch.tensor([value or 0.0 for value in expected]).view(3, 4),
+        torch.tensor([[True, True, False, True], [False, True, False, False], [True] * 4]),
+        torch.tensor([value is not None for value in expected]).view(3, 4),
+        std_floor=2.0,
+        **options,
+    )
+    assert torch.equal(result.types_N, by_hand.types_N)
+    assert torch.equal(result.is_live_NG, by_hand.is_live_NG)
+    torch.testing.assert_close(result.advantages_NG, by_hand.advantages_NG)
+
+
 def test_group_types_come_from_the_outcome_and_not_from_a_shaped_reward(make_trainer: MakeTrainer) -> None:
     def outcome(completion_ids: list[list[int]], **_: Any) -> list[float | None]:
         return [0.0] * 8
@@ -203,8 +281,9 @@ def perturb(trainer: Any) -> None:
             parameter.add_(0.05 * torch.randn(parameter.shape, generator=generator))
 
 
-def test_the_kl_to_the_reference_is_summed_over_a_response(make_trainer: MakeTrainer) -> None:
-    trainer = make_trainer(beta=0.5)
+@pytest.mark.parametrize("estimator", ["k3", "k2"])
+def test_the_kl_to_the_reference_is_summed_over_a_response(make_trainer: MakeTrainer, estimator: str) -> None:
+    trainer = make_trainer(beta=0.5, kl_estimator=estimator)
     perturb(trainer)
     responses = rollouts_of(trainer)
     gradient(trainer, [responses])
@@ -212,9 +291,12 @@ def test_the_kl_to_the_reference_is_summed_over_a_response(make_trainer: MakeTra
     for response in (response for response in responses if response.is_live):
         with torch.no_grad():
             gap = log_prob(trainer.ref_model, response) - log_prob(trainer.model, response)
-        expected.append((gap.exp() - gap - 1).sum())
+        expected.append((gap.exp() - gap - 1 if estimator == "k3" else gap.square() / 2).sum())
     assert torch.stack(expected).mean() > 1e-3
     assert trainer._metrics["train"]["kl"][-1] == pytest.approx(torch.stack(expected).mean().item(), rel=1e-3)
+    tokens = sum(len(response.completion_ids) for response in responses if response.is_live)
+    per_token = torch.stack(expected).sum().item() / tokens
+    assert trainer._metrics["train"]["kl_per_token"][-1] == pytest.approx(per_token, rel=1e-3)
 
 
 def test_without_kl_there_is_no_reference_model(make_trainer: MakeTrainer) -> None:

@@ -9,10 +9,12 @@ from posttrain.errors import UserError
 from posttrain.simulation.decoding import StepTime
 from posttrain.simulation.measured import read_run
 
-RECIPE = "stage: {stage}\ntrainer: {{per_device_train_batch_size: 2, gradient_accumulation_steps: 2}}\n"
+RECIPE = "stage: {stage}\ntrainer: {{per_device_train_batch_size: 2, gradient_accumulation_steps: 2{more}}}\n"
 
 
-def write_run(folder: Path, *, stage: str = "rl", seconds: tuple[float, ...] = (99.0, 30.0, 40.0, 38.0)) -> Path:
+def write_run(
+    folder: Path, *, stage: str = "rl", seconds: tuple[float, ...] = (99.0, 30.0, 40.0, 38.0), more: str = ""
+) -> Path:
     """Batches of 4 responses; as they are by default, a step of decoding takes 2 s and 1 s for each response."""
     lengths = ((1, 1.0), (5, 5.0), (10, 5.0), (9, 5.0))
     lines = [
@@ -25,7 +27,7 @@ def write_run(folder: Path, *, stage: str = "rl", seconds: tuple[float, ...] = (
         for took, (longest, mean) in zip(seconds, lengths, strict=False)
     ]
     folder.mkdir()
-    (folder / "recipe.yaml").write_text(RECIPE.format(stage=stage))
+    (folder / "recipe.yaml").write_text(RECIPE.format(stage=stage, more=more))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     (folder / "samples.jsonl").write_text(json.dumps({"num_tokens": 5}) + "\n")
     return folder
@@ -62,6 +64,13 @@ def test_table_has_a_row_for_each_number_of_servers_and_what_arithmetic_gives(tm
         ["1", "0%", "90.0 (25%, 75%)", "120.0 (33%, 100%)"],
         ["2", "0%", "120.0 (33%, 67%)", "179.9 (50%, 100%)"],
     ]
+
+
+@pytest.mark.parametrize("more", ["steps_per_generation: 4", "steps_per_generation: 1", "num_iterations: 2"])
+def test_a_run_whose_batches_are_not_those_of_its_steps_is_refused(more: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=f"has.* {more.replace(':', '')}.*; need a run whose every step trains once"):
+        read_run(write_run(tmp_path / "run", more=f", {more}"))
+    assert read_run(write_run(tmp_path / "same", more=", steps_per_generation: 2, num_iterations: 1")).responses == 4
 
 
 def test_what_is_no_run_of_rl_is_refused(tmp_path: Path, capsys: Any) -> None:

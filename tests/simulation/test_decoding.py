@@ -29,6 +29,7 @@ def test_of_two_servers_the_one_that_is_done_first_goes_on_with_what_waits() -> 
     done = decode([1, 5, 3], servers=2, slots=1, step_time=StepTime(2.0))
     assert done.finished_s == [2.0, 10.0, 8.0]
     assert done.busy_s == [8.0, 10.0]
+    assert decode([5, 1, 3], servers=2, slots=1, step_time=StepTime(2.0)).busy_s == [10.0, 8.0]
 
 
 def test_a_server_that_gets_nothing_is_never_busy() -> None:

@@ -20,6 +20,7 @@ def test_lengths_have_the_mean_and_the_skew_that_are_asked_for_and_end_at_the_ca
     assert sorted(lengths)[10_000] == pytest.approx(400 * 2.718281828**-0.5, rel=0.05)
     assert max(SKEWED(random.Random(0), 1000)) == 2000
     assert lognormal(mean=400, sigma=0.0, cap=2000)(random.Random(0), 3) == [400] * 3
+    assert min(lognormal(mean=1, sigma=2.0, cap=2000)(random.Random(0), 100)) == 1  # no response is empty
 
 
 def test_lengths_of_a_run_are_those_of_its_samples(tmp_path: Path) -> None:

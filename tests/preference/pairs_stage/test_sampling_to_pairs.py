@@ -37,6 +37,7 @@ def test_stage_1_writes_the_ids_that_were_sampled(tmp_path, model_folder, script
         assert (pair["mode"], pair["language"], pair["reused"]) == ("reasoning", "en", False)
         assert pair["chosen_outcome"] is True
         assert pair["rejected_outcome"] is (pair["reason"] == "longer")
+    assert len({pair["rejected_text"] for pair in pairs}) > 1  # the draws of each query are its own
     assert engine.is_closed
 
     samples = pq.read_table(tmp_path / "run" / "samples.parquet").to_pylist()
