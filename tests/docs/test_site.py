@@ -17,7 +17,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     copy = tmp_path_factory.mktemp("project")
     for folder in ("docs", "recipes", "rewards", "data_mixers", "posttrain/chat/templates", "tests"):
         shutil.copytree(PROJECT / folder, copy / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for page in PAGES:
+    for page in [*PAGES, PROJECT / "CITATION.cff"]:
         shutil.copy(page, copy / page.relative_to(PROJECT))
     return copy
 
