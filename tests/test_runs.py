@@ -328,6 +328,15 @@ def test_a_line_that_lacks_its_end_alone_is_dropped_too(folder: Path, data: Path
     assert [(line["step"], line["loss"]) for line in lines(folder / "metrics.jsonl")] == [(1, 2.0), (2, 1.0)]
 
 
+def test_the_clock_goes_on_from_the_last_line_where_the_manifest_knows_of_less(folder: Path, data: Path) -> None:
+    with suppress(ZeroDivisionError), started(folder, data):
+        append_json_lines(folder / "metrics.jsonl", [{"step": 1, "time": 1000.0}])
+        raise ZeroDivisionError
+    with started(folder, data, resume=True) as run:
+        run.append_metrics(2, {"loss": 1.0})
+    assert lines(folder / "metrics.jsonl")[-1]["time"] >= 1000
+
+
 def test_the_clock_of_a_file_is_its_latest_line_the_dropped_ones_too(tmp_path: Path) -> None:
     times = {1: 3.0, 2: 9.0, 3: 4.0}
     path = tmp_path / "metrics.jsonl"
