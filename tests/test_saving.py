@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from transformers import TrainerState
 
 from posttrain.errors import UserError
 from posttrain.preference.peers import PairDPOTrainer, PairSimPOTrainer
@@ -190,6 +191,22 @@ def test_every_trainer_saves_whole_checkpoints(trainer: type) -> None:
     wrapped = "super()._run_epoch(**" in inspect.getsource(trainer._run_epoch)  # type: ignore[attr-defined]
     assert WholeCheckpoints in trainer.__mro__
     assert wrapped or trainer._run_epoch is WholeCheckpoints._run_epoch  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("best_step", "is_there"), [(4, True), (2, True), (3, False)])
+def test_the_best_checkpoint_is_named_where_it_will_be(tmp_path: Path, best_step: int, is_there: bool) -> None:
+    """That of step 4 is being written, that of step 2 is there, that of step 3 was never saved."""
+    folder = CheckpointFolder(tmp_path)
+    being_written = folder.aside / "checkpoint-4"
+    being_written.mkdir(parents=True)
+    folder.of_step(2).mkdir()
+    saver: Any = WholeCheckpoints()
+    saver.args, saver.state = SimpleNamespace(should_save=True), TrainerState(best_global_step=best_step)
+    saver._mend_best(folder, 4)
+    expected = str(folder.of_step(best_step)) if is_there else None
+    assert saver.state.best_model_checkpoint == expected
+    if is_there:
+        assert json.loads((being_written / "trainer_state.json").read_text())["best_model_checkpoint"] == expected
 
 
 def test_a_refusal_of_the_main_process_is_one_of_every_process() -> None:

@@ -142,6 +142,11 @@ def test_a_quantity_in_another_form_goes_to_the_judge(answer: str, server: Serve
     assert len(server.requests) == 1
 
 
+def test_a_formula_goes_to_the_judge_where_the_gold_is_no_number(server: Server, tmp_path: Path) -> None:
+    assert grade(server.url, tmp_path, "x+1", {"answer": "one more than x"}).outcome is True
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize(
     "answer", ["A", "(A)", "Venus", "A, B", "A or B", "Venus, Mars", "C", "A) Mars", "B) Venus", "A) the fourth planet"]
 )

@@ -1,17 +1,17 @@
 """What a resumed run keeps, and when a run counts as finished."""
 
+import json
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from posttrain.errors import UserError
+from posttrain.run_folder.files import keep_steps
 from posttrain.run_folder.reuse import first_difference
-from posttrain.runs import (
-    is_finished,
-    write_json_atomically,
-)
+from posttrain.runs import append_json_lines, is_finished, write_json_atomically
 from tests.run_folder.conftest import RECIPE, lines, manifest, python, started, stopped
 
 
@@ -41,6 +41,35 @@ def test_killed_run_goes_on_after_its_last_whole_line(folder: Path, data: Path) 
     assert [sorted(entry) for entry in written["resumed"]] == [["at", "git_revision", "versions"]]
 
 
+def test_a_line_that_lacks_its_end_alone_is_dropped_too(folder: Path, data: Path) -> None:
+    """The next one would be written behind it, and both be lost."""
+    with suppress(ZeroDivisionError), started(folder, data) as run:
+        run.append_metrics(1, {"loss": 2.0})
+        with (folder / "metrics.jsonl").open("a") as file:
+            file.write('{"step": 2, "loss": 9.0}')
+        raise ZeroDivisionError
+    with started(folder, data, resume=True) as run:
+        run.append_metrics(2, {"loss": 1.0})
+    assert [(line["step"], line["loss"]) for line in lines(folder / "metrics.jsonl")] == [(1, 2.0), (2, 1.0)]
+
+
+def test_the_clock_goes_on_from_the_last_line_where_the_manifest_knows_of_less(folder: Path, data: Path) -> None:
+    with suppress(ZeroDivisionError), started(folder, data):
+        append_json_lines(folder / "metrics.jsonl", [{"step": 1, "time": 1000.0}])
+        raise ZeroDivisionError
+    with started(folder, data, resume=True) as run:
+        run.append_metrics(2, {"loss": 1.0})
+    assert lines(folder / "metrics.jsonl")[-1]["time"] >= 1000
+
+
+def test_the_clock_of_a_file_is_its_latest_line_the_dropped_ones_too(tmp_path: Path) -> None:
+    times = {1: 3.0, 2: 9.0, 3: 4.0}
+    path = tmp_path / "metrics.jsonl"
+    path.write_text("".join(json.dumps({"step": step, "time": time}) + "\n" for step, time in times.items()))
+    assert keep_steps(path, 1) == 9.0
+    assert [line["step"] for line in lines(path)] == [1]
+
+
 def test_resumed_run_forgets_the_old_error_and_its_clock_goes_on(folder: Path, data: Path) -> None:
     with pytest.raises(RuntimeError), started(folder, data):
         raise RuntimeError("no")
@@ -61,10 +90,12 @@ def test_lines_past_the_checkpoint_are_dropped_from_metrics_and_samples(folder: 
         for step in (1, 2, 3, 4):
             run.append_metrics(step, {"loss": 1.0})
             run.append_samples([{"step": step, "answer": "a"}, {"step": step, "answer": "b\u2028"}])
+        append_json_lines(folder / "culprits.jsonl", [{"step": 2, "text": "a"}, {"step": 3, "text": "b"}])
         run.truncate_metrics(after_step=2)
         run.append_metrics(3, {"loss": 0.5})
     assert [line["step"] for line in lines(folder / "metrics.jsonl")] == [1, 2, 3]
     assert [line["step"] for line in lines(folder / "samples.jsonl")] == [1, 1]  # those of step 2 come after it
+    assert [line["step"] for line in lines(folder / "culprits.jsonl")] == [2]
 
 
 def test_dropping_lines_without_any_file_does_nothing(folder: Path, data: Path) -> None:
