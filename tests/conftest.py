@@ -23,9 +23,10 @@ hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=No
 hypothesis.settings.load_profile("repeatable")
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models: threads only wait for each other
-# What the tests encode is theirs alone: the cache of whoever runs them stays as it is.
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="posttrain-tests-")
-atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
+# What the tests encode and track is theirs alone: the caches of whoever runs them stay as they are.
+_caches = tempfile.mkdtemp(prefix="posttrain-tests-")
+os.environ |= {"HF_DATASETS_CACHE": f"{_caches}/datasets", "TRACKIO_DIR": f"{_caches}/trackio"}
+atexit.register(shutil.rmtree, _caches, ignore_errors=True)
 prepare_environment()  # before anything imports the heavy libraries
 
 

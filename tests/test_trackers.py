@@ -4,6 +4,7 @@ One run reports to all trackers that the lock has.
 """
 
 import json
+import os
 import sqlite3
 import struct
 from collections.abc import Iterator
@@ -68,7 +69,6 @@ trainer:
         for name, value in SECRETS.items():
             patch.setenv(name, value)
         patch.setenv("TENSORBOARD_LOGGING_DIR", str(folder / "tensorboard"))
-        patch.setenv("TRACKIO_DIR", str(folder / "trackio"))
         patch.setenv("WANDB_DIR", str(folder))
         patch.setenv("WANDB_MODE", "offline")
         patch.setenv("WANDB_SILENT", "true")
@@ -95,7 +95,7 @@ def test_tensorboard_has_every_metric_of_every_step(tracked: Tracked) -> None:
 
 
 def test_trackio_has_every_metric_of_every_step(tracked: Tracked) -> None:
-    with sqlite3.connect(tracked.folder / "trackio" / "pytest.db") as database:
+    with sqlite3.connect(Path(os.environ["TRACKIO_DIR"]) / "pytest.db") as database:  # read once, at its import
         rows = database.execute("SELECT run_name, metrics FROM metrics ORDER BY id").fetchall()
     assert {name for name, _ in rows} == {str(tracked.run)}
     require_same([json.loads(content) for _, content in rows], tracked.metrics)
@@ -139,8 +139,9 @@ def log_records(content: bytes, begin: int) -> Iterator[bytes]:
 
 
 def test_no_secret_of_the_environment_is_in_what_a_run_or_its_trackers_wrote(tracked: Tracked) -> None:
-    files = [path for path in tracked.folder.rglob("*") if path.is_file()]
-    assert any("tensorboard" in path.parts for path in files)
+    folders = tracked.folder, Path(os.environ["TRACKIO_DIR"])
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert {part for path in files for part in path.parts} >= {"tensorboard", "pytest.db", "wandb"}
     for path in files:
         content = path.read_bytes()
         assert not [name for name, value in SECRETS.items() if value.encode() in content], path

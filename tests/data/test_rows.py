@@ -157,7 +157,7 @@ def test_prompt_is_what_stands_before_the_models_last_turn() -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "no.jsonl"
     assert "does not exist" in refusal(path)
-    with pytest.raises(UserError, match=r"no\.jsonl' does not exist; check data\.sources"):
+    with pytest.raises(UserError, match=r"no\.jsonl' does not exist; mend the path"):
         source_files([Source(path=str(write(tmp_path / "a.jsonl", DIRECT))), Source(path=str(path))])
 
 
